@@ -1,0 +1,70 @@
+"""Environment → frozen `Settings`. Every option has one variable, ``SPANLEDGER_`` and its name in capitals."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from .errors import ConfigurationError
+
+PREFIX: Final = "SPANLEDGER_"
+Content = Literal["full", "metadata", "none"]
+DEFAULT_DATABASE_URL: Final = "sqlite:///spanledger.db"
+
+
+def _help(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set, with its default. Built once at the edge and passed inward."""
+
+    database_url: str = _help(DEFAULT_DATABASE_URL, "sqlite:///file.db or postgresql://user@host/database")
+    host: str = _help("127.0.0.1", "address the server listens on")
+    port: int = _help(8318, "port the server listens on")
+    content: Content = _help("full", "what of prompts and results is stored: full, metadata (sizes only) or none")
+    redact: bool = _help(True, "mask secrets (API keys, tokens, passwords) before content is stored")
+    prices: str | None = _help(None, "JSON file with your own prices, which win over the built-in ones")
+    jaeger_url: str | None = _help(None, "address of Jaeger's UI; rows then carry trace_url")
+    max_body_bytes: int = _help(20 * 1024 * 1024, "largest OTLP body accepted, after decompression")
+    max_value_bytes: int = _help(256 * 1024, "largest single captured value; longer ones keep head and tail")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """Settings from ``SPANLEDGER_*`` variables; *overrides* that are not None win.
+
+        Raises `ConfigurationError` naming the variable whose value cannot be read.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for option in fields(cls):
+            variable = PREFIX + option.name.upper()
+            if (override := overrides.pop(option.name, None)) is not None:
+                values[option.name] = override
+            elif text := environ.get(variable):
+                values[option.name] = _parse(variable, text, option.default)
+        if overrides:
+            raise ConfigurationError(f"There is no setting named {', '.join(sorted(overrides))}.")
+        if (content := values.get("content", "full")) not in get_args(Content):
+            raise ConfigurationError(f"{PREFIX}CONTENT is {content!r}; use full, metadata or none.")
+        return cls(**values)
+
+    def price_file(self) -> Path | None:
+        return Path(self.prices) if self.prices else None
+
+
+def _parse(variable: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise ConfigurationError(f"{variable} is {text!r}; use true or false.")
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigurationError(f"{variable} is {text!r}; it must be a whole number.") from None
+    return text

@@ -1,0 +1,111 @@
+"""`SpanData`: the one neutral span, whoever it came from, and the ids derived from it.
+
+It is built from an SDK ``ReadableSpan`` or from an OTLP message; everything behind `Ledger.record` sees nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+UNSET: Final = 0
+OK: Final = 1
+ERROR: Final = 2
+
+Attributes = Mapping[str, Any]
+NO_ATTRIBUTES: Final[Attributes] = {}
+
+
+class SpanEvent(NamedTuple):
+    """A span event. *time* is in nanoseconds since the epoch."""
+
+    name: str
+    time: int
+    attributes: Attributes
+
+
+class Resource(NamedTuple):
+    """Who emitted the spans: the two columns we keep of an OTel resource."""
+
+    service_name: str | None = None
+    environment: str | None = None
+
+
+class SpanData(NamedTuple):
+    """One span. Times are nanoseconds since the epoch, UTC; *end_time* is None while the span is running.
+
+    Attribute values are ``str | bool | int | float``, bytes, lists and dicts of those: what OTLP's AnyValue holds.
+    *kind* and *status_code* are OTLP's numbers (kind: 1 internal, 2 server, 3 client, 4 producer, 5 consumer).
+    """
+
+    trace_id: int
+    span_id: int
+    parent_span_id: int | None
+    name: str
+    kind: int
+    start_time: int
+    end_time: int | None
+    status_code: int
+    status_message: str | None
+    attributes: Attributes
+    events: Sequence[SpanEvent]
+    resource: Resource
+    scope: str
+    scope_version: str
+    dropped_attributes: int
+
+
+class LogEvent(NamedTuple):
+    """An OTLP log record that belongs to a span (GenAI conventions emit content that way).
+
+    *body* is the Python value of the record's AnyValue (a dict for structured events); *name* is the event name.
+    """
+
+    trace_id: int
+    span_id: int
+    name: str
+    time: int
+    attributes: Attributes
+    body: Any
+    scope: str
+
+
+def row_id(trace_id: int, span_id: int) -> str:
+    """The primary key of a span's row: the low 64 bits of the trace id, then the span id, as a dashed UUID.
+
+    Derived, so that replays and retries meet their own row, and a parent's id is known before the parent arrives.
+    """
+    h = f"{trace_id & 0xFFFFFFFFFFFFFFFF:016x}{span_id:016x}"
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def from_sdk(span: ReadableSpan) -> SpanData:
+    """The `SpanData` of a finished or running OTel SDK span."""
+    context = span.context
+    assert context is not None, "an SDK span always has a context"
+    scope = span.instrumentation_scope
+    attributes = span.attributes
+    return SpanData(
+        trace_id=context.trace_id,
+        span_id=context.span_id,
+        parent_span_id=span.parent.span_id if span.parent is not None else None,
+        name=span.name,
+        kind=span.kind.value + 1,  # the SDK counts internal as 0, OTLP as 1
+        start_time=span.start_time or 0,
+        end_time=span.end_time,
+        status_code=span.status.status_code.value,
+        status_message=span.status.description,
+        attributes=attributes if attributes is not None else NO_ATTRIBUTES,
+        events=[SpanEvent(e.name, e.timestamp, e.attributes or NO_ATTRIBUTES) for e in span.events],
+        resource=resource_of(span.resource.attributes),
+        scope=scope.name if scope is not None else "",
+        scope_version=(scope.version or "") if scope is not None else "",
+        dropped_attributes=span.dropped_attributes,
+    )
+
+
+def resource_of(attributes: Attributes) -> Resource:
+    """The `Resource` of OTel resource attributes."""
+    environment = attributes.get("deployment.environment.name", attributes.get("deployment.environment"))
+    service = attributes.get("service.name")
+    return Resource(None if service is None else str(service), None if environment is None else str(environment))
