@@ -75,8 +75,12 @@ def row_id(trace_id: int, span_id: int) -> str:
 
     Derived, so that replays and retries meet their own row, and a parent's id is known before the parent arrives.
     """
-    h = f"{trace_id & 0xFFFFFFFFFFFFFFFF:016x}{span_id:016x}"
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    return row_id_of(f"{trace_id:032x}", f"{span_id:016x}")
+
+
+def row_id_of(trace_id: str, span_id: str) -> str:
+    """`row_id` of hexadecimal ids (32 and 16 digits), as the tables hold them."""
+    return f"{trace_id[16:24]}-{trace_id[24:28]}-{trace_id[28:]}-{span_id[:4]}-{span_id[4:]}"
 
 
 def from_sdk(span: ReadableSpan) -> SpanData:
