@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the real Collector and the real Jaeger v2, which the tests in tests/deploy and tests/e2e start. Needs only Go (1.26 or later).
+# Builds the real Collector, the real Jaeger v2 and the Compose Specification's own checker, which tests/deploy and
+# tests/e2e run. Needs only Go (1.26 or later).
 # They go to $SPANLEDGER_E2E_TOOLS, by default ~/.cache/spanledger-tools: outside the repository, built once.
 # Many minutes and about 4 GB of module and build cache the first time; nothing to do when the binaries are there.
 set -euo pipefail
@@ -7,8 +8,9 @@ set -euo pipefail
 manifest="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/builder.yaml"
 tools="${SPANLEDGER_E2E_TOOLS:-$HOME/.cache/spanledger-tools}"
 collector_version=v0.159.0
-# Jaeger v2.20.0. Its module path has no /v2, so Go refuses that version's own name; this is the same commit.
-jaeger_version=v1.76.1-0.20260720033334-798e4b0fcf22
+# Jaeger v2.13.0: its module path has no /v2, so the same release goes by the v1 tag.
+jaeger_version=v1.76.0
+compose_version=v2.16.2
 
 command -v go > /dev/null || PATH="$PATH:/usr/local/go/bin"
 if ! command -v go > /dev/null; then
@@ -30,9 +32,20 @@ if [ ! -x "otelcol-$collector_version" ]; then
 fi
 if [ ! -x "jaeger-$jaeger_version" ]; then
     echo "--- Jaeger $jaeger_version (without its web pages; the query API is complete)"
-    go install -ldflags "-s -w" "github.com/jaegertracing/jaeger/cmd/jaeger@$jaeger_version"
-    mv jaeger "jaeger-$jaeger_version"
+    # Its go.mod has a replace directive, which `go install` refuses: build inside a copy of the module instead.
+    source="$(go mod download -json "github.com/jaegertracing/jaeger@$jaeger_version" | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')"
+    rm -rf jaeger-source
+    cp -r "$source" jaeger-source
+    chmod -R u+w jaeger-source
+    (cd jaeger-source && go build -ldflags "-s -w" -o "../jaeger-$jaeger_version" ./cmd/jaeger)
+    rm -rf jaeger-source
+fi
+if [ ! -x "compose-spec-$compose_version" ]; then
+    echo "--- Compose Specification $compose_version"
+    go install "github.com/compose-spec/compose-go/v2/cmd@$compose_version"
+    mv cmd "compose-spec-$compose_version"
 fi
 ln -sf "otelcol-$collector_version" otelcol
 ln -sf "jaeger-$jaeger_version" jaeger
-echo "$tools/otelcol and $tools/jaeger are ready."
+ln -sf "compose-spec-$compose_version" compose-spec
+echo "otelcol, jaeger and compose-spec are ready in $tools."
