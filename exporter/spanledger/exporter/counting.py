@@ -81,8 +81,9 @@ def _settle_nested(calls: Mapping[str, Candidate], verdict: dict[str, Verdict]) 
     """A call in a call of the same type is the same request seen from further in: the innermost with usage counts."""
     children: dict[str, list[Candidate]] = defaultdict(list)
     for call in calls.values():
-        if call.parent in calls and calls[call.parent].call_type == call.call_type and call.parent != call.id:
-            children[call.parent].append(call)
+        parent = calls.get(call.parent) if call.parent else None
+        if parent is not None and _sort(parent) == _sort(call):
+            children[parent.id].append(call)
     if not children:
         return
     standing: dict[str, list[Candidate]] = {}  # the counted calls of the subtree under a call
@@ -133,7 +134,7 @@ def _settle_same_response(calls: Mapping[str, Candidate], verdict: dict[str, Ver
     groups: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
     for call in calls.values():
         if call.response_id and verdict[call.id].counted:
-            groups[call.call_type, call.response_id].append(call)
+            groups[_sort(call), call.response_id].append(call)
     for group in groups.values():
         group.sort(key=_preference)
         kept: list[Candidate] = []
@@ -169,13 +170,18 @@ def _settle_twins(calls: Mapping[str, Candidate], verdict: dict[str, Verdict]) -
 
 
 def _is_twin(a: Candidate, b: Candidate) -> bool:
-    if a.scope == b.scope or a.call_type != b.call_type or not a.models & b.models or not _contained(a, b):
+    if a.scope == b.scope or _sort(a) != _sort(b) or not a.models & b.models or not _contained(a, b):
         return False
     if a.response_id and b.response_id and a.response_id != b.response_id:
         return False
     if a.has_usage and b.has_usage:
         return a.tokens == b.tokens
     return a.scope in SELF_INSTRUMENTED or b.scope in SELF_INSTRUMENTED
+
+
+def _sort(call: Candidate) -> str:
+    """What two views of one request agree on: embedding, rerank, or anything that generates."""
+    return call.call_type if call.call_type in ("embedding", "rerank") else "generation"
 
 
 def _preference(call: Candidate) -> tuple[bool, bool, bool, datetime, str]:

@@ -12,7 +12,7 @@ NAMESPACE: Final = uuid.UUID("6d0f6f1c-3f0b-5c60-9d5a-0c1b7c1d5e1a")
 def as_uuid(text: str) -> str:
     """The dashed UUID of *text*: itself if it is one, else a UUIDv5 of it.
 
-    The API applies the same rule to its filters, so ``report_id=report_456`` finds what ``report_id="report_456"`` wrote.
+    The API applies the same rule to its filters: ``report_id=report_456`` finds what ``report_id="report_456"`` wrote.
     """
     try:
         return str(uuid.UUID(text))

@@ -1,0 +1,54 @@
+"""Our own attributes, ``spanledger.*``: what `spanledger.instrumentation` adds where the GenAI convention has no word."""
+
+from typing import Final
+
+from spanledger.instrumentation import semconv
+
+from ..spans import SpanData
+from ..values import mapping, money, tokens
+from .base import INFERENCE, TASK, Dialect, Field, Operation
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    semconv.KIND_EXECUTION: TASK,
+    semconv.KIND_LLM_CALL: INFERENCE,
+}
+
+FIELDS: Final = (
+    Field("execution_id", semconv.EXECUTION_ID),
+    Field("execution_log_id", semconv.EXECUTION_LOG_ID),
+    Field("agent_type", semconv.AGENT_TYPE),
+    Field("execution_step", semconv.EXECUTION_STEP),
+    Field("action_type", semconv.ACTION_TYPE),
+    Field("status", semconv.STATUS),
+    Field("input", semconv.INPUT_DATA),
+    Field("output", semconv.OUTPUT_DATA),
+    Field("input", semconv.PROMPT),
+    Field("output", semconv.RESPONSE),
+    Field("metadata", semconv.METADATA, mapping),
+    Field("error_message", semconv.ERROR_MESSAGE),
+    Field("report_id", semconv.REPORT_ID),
+    Field("completion_id", semconv.COMPLETION_ID),
+    Field("widget_id", semconv.WIDGET_ID),
+    Field("step_id", semconv.STEP_ID),
+    Field("external_platform", semconv.EXTERNAL_PLATFORM),
+    Field("external_user_id", semconv.EXTERNAL_USER_ID),
+    Field("call_type", semconv.CALL_TYPE),
+    Field("chunks_count", semconv.CHUNKS_COUNT, tokens),
+    Field("usage_raw", semconv.USAGE_RAW, mapping),
+    Field("service_tier", semconv.SERVICE_TIER),
+    Field("custom_input_price", semconv.CUSTOM_INPUT_PRICE, money),
+    Field("custom_output_price", semconv.CUSTOM_OUTPUT_PRICE, money),
+)
+
+
+def operation(span: SpanData) -> Operation | None:
+    return OPERATIONS.get(span.attributes.get(semconv.KIND, ""))
+
+
+OWN: Final = Dialect(
+    "spanledger",
+    operation,
+    FIELDS,
+    marks=frozenset((semconv.KIND, *semconv.CONTEXT_ATTRIBUTES)) - {semconv.SESSION_ID},
+    claims=(semconv.KIND,),
+)

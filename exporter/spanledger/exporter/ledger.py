@@ -1,0 +1,70 @@
+"""`Ledger`: the one door. Spans go in, rows are durable when it returns."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from .mapping import map_events, map_spans
+from .pricing import PriceBook
+from .records import Batch, LLMCall, Receipt
+from .redaction import Redactor
+from .settings import Settings
+from .spans import LogEvent, SpanData
+from .store import Store
+
+
+class Ledger:
+    """Maps, redacts, prices and stores spans.
+
+    `record` is idempotent and safe to call from many threads; it returns after the rows are committed. A batch may hold
+    any spans in any order, again and again: the tables depend on the set alone.
+    """
+
+    def __init__(self, store: Store, prices: PriceBook, redactor: Redactor) -> None:
+        self.store = store
+        self.prices = prices
+        self.redactor = redactor
+
+    @classmethod
+    def open(cls, settings: Settings | None = None, *, engine: Engine | None = None) -> "Ledger":
+        """A ledger on ``settings.database_url``, or on an engine that is already there.
+
+        Raises `ConfigurationError` for settings that cannot work and `StoreUnavailable` for a database that is down or
+        not migrated.
+        """
+        settings = settings or Settings.from_environment()
+        prices = PriceBook.open(settings.price_file())
+        redactor = Redactor(settings.content, settings.redact)
+        return cls(Store.open(engine if engine is not None else settings.database_url), prices, redactor)
+
+    def record(self, spans: Sequence[SpanData]) -> Receipt:
+        """Store *spans*; see `Receipt` for the answer.
+
+        Raises `StoreUnavailable` when the same call may succeed later; then nothing of it counts as recorded. A span that
+        can never be stored is rejected in the receipt and takes no other span with it.
+        """
+        mapped = map_spans(spans)
+        refused = self.store.write(self._prepared(mapped.batch)).rejected
+        reasons = [*mapped.rejected, *dict(refused).values()]
+        recorded = len(spans) - mapped.skipped - len(reasons)
+        return Receipt(len(spans), recorded, mapped.skipped, len(reasons), tuple(dict.fromkeys(reasons)))
+
+    def record_events(self, events: Sequence[LogEvent]) -> Receipt:
+        """Store the content that log records carry for spans (before or after them); other records are skipped."""
+        contents = [self.redactor.content(content) for content in map_events(events)]
+        refused = self.store.write(Batch(contents=contents)).rejected
+        reasons = [reason for _, reason in refused]
+        recorded = len(contents) - len(refused)
+        return Receipt(len(events), recorded, len(events) - len(contents), len(refused), tuple(dict.fromkeys(reasons)))
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _prepared(self, batch: Batch) -> Batch:
+        return batch._replace(
+            executions=[self.redactor.execution(row) for row in batch.executions],
+            llm_calls=[self._priced(self.redactor.llm_call(row)) for row in batch.llm_calls],
+        )
+
+    def _priced(self, call: LLMCall) -> LLMCall:
+        return call._replace(**self.prices.columns(call))
