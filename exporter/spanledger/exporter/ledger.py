@@ -40,8 +40,8 @@ class Ledger:
     def record(self, spans: Sequence[SpanData]) -> Receipt:
         """Store *spans*; see `Receipt` for the answer.
 
-        Raises `StoreUnavailable` when the same call may succeed later; then nothing of it counts as recorded. A span that
-        can never be stored is rejected in the receipt and takes no other span with it.
+        Raises `StoreUnavailable` when the same call may succeed later; then nothing of it counts as recorded. A span
+        that can never be stored is rejected in the receipt and takes no other span with it.
         """
         mapped = map_spans(spans)
         refused = self.store.write(self._prepared(mapped.batch)).rejected

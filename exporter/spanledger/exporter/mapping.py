@@ -5,7 +5,7 @@ What depends on other spans (owner, inherited ids, verdict) is `lineage`'s; what
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from spanledger.instrumentation import semconv
 
@@ -315,9 +315,14 @@ def _metadata(draft: Draft) -> str | None:
     return json_text(kept) if kept else None
 
 
-def _sanitized(row: Any) -> Any:
+R = TypeVar("R", Execution, LLMCall)
+
+
+def _sanitized(row: R) -> R:
     """*row*, with text no database takes replaced and marked so. Nearly every row passes on the first look."""
     if is_clean("\n".join([value for value in row if type(value) is str])):
         return row
-    clean = {name: sanitize(v) for name, v in zip(row._fields, row, strict=True) if type(v) is str and not is_clean(v)}
+    clean: dict[str, Any] = {
+        name: sanitize(v) for name, v in zip(row._fields, row, strict=True) if type(v) is str and not is_clean(v)
+    }
     return row._replace(**clean, sanitized=True)

@@ -2,8 +2,8 @@
 
 A message is ``{"role", "content", "tool_calls", "tool_call_id", "reasoning", "finish_reason"}`` with the empty ones
 left out; *content* is text, or a list of parts where it holds more than text; a tool call is ``{"id", "name",
-"arguments"}``. Read are the shapes of OTel GenAI (``parts``), OpenAI (chat and responses), Anthropic, Gemini, Bedrock Converse and the
-Vercel AI SDK, because instrumentations pass the provider's own messages through.
+"arguments"}``. Read are the shapes of OTel GenAI (``parts``), OpenAI (chat and responses), Anthropic, Gemini,
+Bedrock Converse and the Vercel AI SDK, because instrumentations pass the provider's own messages through.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Our own attributes, ``spanledger.*``: what `spanledger.instrumentation` adds where the GenAI convention has no word."""
+"""Our own attributes, ``spanledger.*``: what `spanledger.instrumentation` says that the GenAI convention cannot."""
 
 from typing import Final
 
