@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
+from .charges import charge
 from .mapping import map_events, map_spans
 from .pricing import PriceBook
 from .records import Batch, LLMCall, Receipt
@@ -67,4 +68,4 @@ class Ledger:
         )
 
     def _priced(self, call: LLMCall) -> LLMCall:
-        return call._replace(**self.prices.columns(call))
+        return call._replace(**charge(self.prices, call).columns())

@@ -1,0 +1,131 @@
+"""What a stored call is charged: its row's columns put to the `PriceBook`, the same way whenever it is asked.
+
+Recording, explaining and repricing all come through here, so that they cannot disagree.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, Protocol
+
+from spanledger.instrumentation import semconv
+
+from .pricing import Buckets, Cost, Explanation, PriceBook
+from .values import mapping
+
+REPORTED: Final = "reported"
+ONE_HOUR: Final = "ephemeral_1h_input_tokens"
+"""Anthropic's name for cache writes that last an hour, wherever in the reported usage it stands."""
+NO_OUTPUT: Final = frozenset(("embedding", "rerank"))
+
+
+class Call(Protocol):
+    """The columns a charge depends on: an `LLMCall`, or a row of ``llm_call_logs``."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model_id(self) -> str: ...
+    @property
+    def response_model(self) -> str | None: ...
+    @property
+    def service_tier(self) -> str | None: ...
+    @property
+    def call_type(self) -> str: ...
+    @property
+    def start_time(self) -> datetime: ...
+    @property
+    def input_tokens(self) -> int | None: ...
+    @property
+    def output_tokens(self) -> int | None: ...
+    @property
+    def cache_read_tokens(self) -> int | None: ...
+    @property
+    def cache_write_tokens(self) -> int | None: ...
+    @property
+    def reasoning_tokens(self) -> int | None: ...
+    @property
+    def audio_input_tokens(self) -> int | None: ...
+    @property
+    def audio_output_tokens(self) -> int | None: ...
+    @property
+    def reported_cost(self) -> float | None: ...
+    @property
+    def usage_raw(self) -> Any: ...
+
+
+class Charge(NamedTuple):
+    """The money columns of a row, US dollars; *reason* says why a cost is missing."""
+
+    input_cost: float | None
+    output_cost: float | None
+    total_cost: float | None
+    cost_source: str | None
+    price_ref: str | None
+    reason: str | None
+
+    def columns(self) -> dict[str, Any]:
+        columns = self._asdict()
+        del columns["reason"]
+        return columns
+
+
+def charge(prices: PriceBook, call: Call) -> Charge:
+    """What *call* costs by *prices*; by the sender's own word where they know nothing of it."""
+    cost = prices.price(*_question(call))
+    return _charge(cost, call.reported_cost)
+
+
+def explain(prices: PriceBook, call: Call) -> Explanation:
+    """The arithmetic behind `charge`."""
+    return prices.explain(*_question(call))
+
+
+def _question(call: Call) -> tuple[Any, ...]:
+    """The arguments of `PriceBook.price` for a call."""
+    kept = _kept(call.usage_raw)
+    output = 0 if call.output_tokens is None and call.call_type in NO_OUTPUT else call.output_tokens
+    buckets = Buckets(
+        input_tokens=call.input_tokens,
+        output_tokens=output,
+        cache_read_tokens=call.cache_read_tokens,
+        cache_write_tokens=call.cache_write_tokens,
+        cache_write_1h_tokens=_one_hour(kept) if kept else None,
+        reasoning_tokens=call.reasoning_tokens,
+        audio_input_tokens=call.audio_input_tokens,
+        audio_output_tokens=call.audio_output_tokens,
+    )
+    own = _own_prices(kept) if kept else None
+    return buckets, call.provider, call.response_model, call.model_id, call.start_time, call.service_tier, own
+
+
+def _charge(cost: Cost, reported: float | None) -> Charge:
+    if cost.total_cost is None and reported is not None:
+        return Charge(None, None, reported, REPORTED, None, cost.reason)
+    input_cost, output_cost, total = (None if c is None else float(c) for c in cost[:3])
+    return Charge(input_cost, output_cost, total, cost.source, cost.ref, cost.reason)
+
+
+def _kept(usage_raw: Any) -> Mapping[str, Any]:
+    """The reported usage, decoded only when it may hold what a charge needs beside the columns."""
+    if isinstance(usage_raw, str) and ONE_HOUR not in usage_raw and semconv.CUSTOM_INPUT_PRICE not in usage_raw:
+        return {}
+    return mapping(usage_raw)
+
+
+def _one_hour(kept: Mapping[str, Any]) -> int | None:
+    for key, value in kept.items():
+        if key.endswith(ONE_HOUR) and isinstance(value, int):
+            return value
+        if isinstance(value, Mapping) and isinstance(nested := value.get(ONE_HOUR), int):
+            return nested
+    return None
+
+
+def _own_prices(kept: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None] | None:
+    """The prices the application stamped on the call (``LLMCallLogger.token_prices``), US dollars per 1,000."""
+    prices = [kept.get(semconv.CUSTOM_INPUT_PRICE), kept.get(semconv.CUSTOM_OUTPUT_PRICE)]
+    if prices == [None, None]:
+        return None
+    own_input, own_output = (Decimal(str(p)) if isinstance(p, int | float) else None for p in prices)
+    return own_input, own_output
