@@ -1,0 +1,206 @@
+"""`Operation`: one span of ours, from its start to its one end, with its outcome told the same way everywhere."""
+
+import os
+import threading
+import traceback
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from importlib import metadata
+from types import TracebackType
+from typing import Any, Final, Literal, Self, get_args
+from uuid import uuid4
+
+from opentelemetry import trace
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+
+from .capture import as_json, as_text
+from .context import Interleaved, Scope, context_attributes, with_ids
+from .guard import guard
+from .semconv import (
+    ERROR_MESSAGE,
+    ERROR_TYPE,
+    EXCEPTION_EVENT,
+    EXCEPTION_MESSAGE,
+    EXCEPTION_STACKTRACE,
+    EXCEPTION_TYPE,
+    METADATA,
+    SCHEMA_URL,
+    SCOPE,
+    STATUS,
+)
+
+Outcome = Literal["completed", "failed", "cancelled"]
+AttributeValues = dict[str, str | bool | int | float | list[str]]
+
+CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+"""OTel's own switch for prompts and results on spans. Unset, a ledger keeps them; ``false`` or ``NO_CONTENT`` forbid."""
+
+_WITHOUT_CONTENT: Final = ("false", "0", "no_content", "event_only")
+_MAX_NAME_BYTES: Final = 256
+_MAX_MESSAGE_BYTES: Final = 16 * 1024
+_MAX_STACKTRACE_BYTES: Final = 64 * 1024
+_CANCELLATIONS: Final = {
+    ("asyncio.exceptions", "CancelledError"),
+    ("concurrent.futures._base", "CancelledError"),
+    ("trio", "Cancelled"),
+}
+"""By name: none of these libraries is imported for the sake of a comparison."""
+
+
+class Operation:
+    """A started span. As a context manager it is current inside the block and ends with it; `_end` ends it by hand.
+
+    Nothing here raises into the app. Ending is safe from any thread or task, and only the first end counts.
+    """
+
+    def __init__(
+        self, name: str, kind: SpanKind, attributes: AttributeValues, ids: Mapping[str, Any], *, propagate: bool = True
+    ) -> None:
+        self.span: Span = trace.INVALID_SPAN
+        self.metadata: dict[str, Any] = {}
+        self._context: Context = get_current()
+        self._ended = threading.Lock()  # taken once, never released: the cheapest exactly-once
+        with guard("start a span"):
+            context = with_ids(ids, propagate=propagate)
+            self.span = _tracer(trace.get_tracer_provider()).start_span(
+                as_text(name, _MAX_NAME_BYTES), context, kind, {**attributes, **context_attributes(context)}
+            )
+            self._context = trace.set_span_in_context(self.span, context)
+        self.id: str = row_id(self.span)
+        self._scope = Scope(self._context)
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """The ``spanledger.*`` context attributes in force here."""
+        return context_attributes(self._context)
+
+    @property
+    def trace_id(self) -> str:
+        return trace.format_trace_id(self.span.get_span_context().trace_id)
+
+    @property
+    def span_id(self) -> str:
+        return trace.format_span_id(self.span.get_span_context().span_id)
+
+    def in_pieces(self) -> AbstractContextManager[None]:
+        """For code that runs in pieces: this span is current in each ``with`` block on the result, and only there."""
+        return Interleaved(self._context)
+
+    def __enter__(self) -> Self:
+        self._scope.enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+    def _end(
+        self, error: BaseException | None = None, status: Outcome | None = None, message: str | None = None
+    ) -> None:
+        """End the span once, as *status* or as *error* tells; *message* is what went wrong, in the caller's words."""
+        if not self._ended.acquire(blocking=False):
+            return
+        self._scope.leave()
+        try:
+            with guard("describe the end of a span"):
+                if self.span.is_recording():
+                    self._describe(error, status or outcome(error), message)
+        finally:
+            with guard("end a span"):
+                self.span.end()
+
+    def _describe(self, error: BaseException | None, status: Outcome, message: str | None) -> None:
+        if status not in get_args(Outcome):
+            raise ValueError(f"status is {status!r}; use completed, failed or cancelled")
+        self.span.set_attribute(STATUS, status)
+        if error is not None and not isinstance(error, GeneratorExit):
+            self.span.add_event(EXCEPTION_EVENT, exception_attributes(error))
+            message = message or as_text(_message(error), _MAX_MESSAGE_BYTES)
+        if message:
+            self.span.set_attribute(ERROR_MESSAGE, as_text(message, _MAX_MESSAGE_BYTES))
+        if status == "failed":
+            self.span.set_attribute(ERROR_TYPE, _class_name(error) if error is not None else "_OTHER")
+            self.span.set_status(Status(StatusCode.ERROR, message and as_text(message, _MAX_MESSAGE_BYTES)))
+        self.span.set_attributes(self._closing_attributes())
+        if self.metadata:
+            self.span.set_attribute(METADATA, as_json(self.metadata))
+
+    def _closing_attributes(self) -> AttributeValues:
+        """What only the end knows; each subclass its own."""
+        return {}
+
+
+def outcome(error: BaseException | None) -> Outcome:
+    """How something ended that raised *error*: whoever is told to stop has not failed."""
+    if error is None:
+        return "completed"
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        return "cancelled"
+    if isinstance(error, SystemExit):
+        return "cancelled" if error.code in (None, 0) else "failed"
+    if any((kind.__module__, kind.__qualname__) in _CANCELLATIONS for kind in type(error).__mro__):
+        return "cancelled"
+    return "failed"
+
+
+def exception_attributes(error: BaseException) -> dict[str, str]:
+    """The attributes of OTel's ``exception`` event, bounded, and safe from a ``__str__`` that raises."""
+    stack = "".join(traceback.format_exception(error))
+    return {
+        EXCEPTION_TYPE: _class_name(error),
+        EXCEPTION_MESSAGE: as_text(_message(error), _MAX_MESSAGE_BYTES),
+        EXCEPTION_STACKTRACE: as_text(stack, _MAX_STACKTRACE_BYTES),
+    }
+
+
+def content_allowed() -> bool:
+    """Whether prompts, arguments and results may stand on spans."""
+    return os.environ.get(CONTENT_VARIABLE, "").lower() not in _WITHOUT_CONTENT
+
+
+def row_id(span: Span) -> str:
+    """The primary key *span*'s row will have: low half of the trace id, then the span id, as a dashed UUID.
+
+    A span that nobody records has a random one.
+    """
+    context = span.get_span_context()
+    if not context.is_valid:
+        return str(uuid4())
+    digits = f"{context.trace_id & 0xFFFFFFFFFFFFFFFF:016x}{context.span_id:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+@lru_cache(maxsize=8)
+def _tracer(provider: TracerProvider) -> Tracer:
+    return provider.get_tracer(SCOPE, _version(), SCHEMA_URL)
+
+
+@lru_cache(maxsize=1)
+def _version() -> str | None:
+    try:
+        return metadata.version("spanledger")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _class_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as unreadable:
+        return f"[unreadable: {type(unreadable).__name__}]"
