@@ -18,12 +18,12 @@ from opentelemetry.sdk.environment_variables import (
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import AlwaysRecordSampler
 
 from . import instrumentors
 from .errors import ConfigurationError
 from .exporter import LedgerSpanExporter
 from .processor import ContextSpanProcessor, LedgerSpanProcessor
+from .sampling import RecordEverything
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def configure(
     provider = _tracer_provider(current, service_name)
     # Record everything, sample what the environment's sampler chooses: other exporters and the propagated flag see
     # the sampler's decision, and `LedgerSpanProcessor` does not ask for it.
-    provider.sampler = AlwaysRecordSampler(provider.sampler)
+    provider.sampler = RecordEverything(provider.sampler)
     exporter = LedgerSpanExporter(settings=settings, engine=engine)
     provider.add_span_processor(ContextSpanProcessor())
     provider.add_span_processor(LedgerSpanProcessor(exporter))

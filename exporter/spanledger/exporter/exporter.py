@@ -178,13 +178,9 @@ class LedgerSpanExporter(SpanExporter):
             _log.warning("spanledger: %s (repeated at most once a minute)", message)
 
     def _after_fork(self) -> None:
-        """In the child: what waits is the parent's to write, and its connections must not be touched."""
+        """In the child: what waits is the parent's to write. (The store sees to its own connections.)"""
         self._lock = threading.RLock()
         self._pending.clear()
-        if self._ledger is not None:
-            self._ledger.store.engine.dispose(close=False)
-            if self._owned:
-                self._ledger = None
 
 
 class _Pause:
