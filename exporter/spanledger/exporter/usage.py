@@ -8,6 +8,8 @@ output leaves thoughts out. A dialect says what its emitter is known to do; arit
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from .values import tokens
+
 AS_REPORTED: Final = "inclusive: OTel's meaning, no sign against it"
 NO_CACHE: Final = "inclusive: no cached tokens to disagree about"
 BY_EMITTER: Final = "exclusive: this emitter leaves cached tokens out of the input"
@@ -36,13 +38,15 @@ def interpret(draft: Mapping[str, Any]) -> Usage:
     read, write, reasoning = get("cache_read_tokens"), get("cache_write_tokens"), get("reasoning_tokens")
     if not reported and not output and not total and not read and not write:
         return Usage(None, None, None, None, None, None, NO_USAGE)  # some emitters write 0 for "not known"
-    if output is not None and reasoning and get("output_excludes_reasoning"):
-        output += reasoning
     cached = (read or 0) + (write or 0)
     rule = _input_rule(reported, output, total, cached, bool(get("input_excludes_cache")))
     input_tokens = reported
     if reported is not None and rule.startswith("exclusive"):
         input_tokens = reported + cached
+    if output is not None and get("output_excludes_reasoning"):
+        if reasoning is None and input_tokens is not None and total is not None and total > input_tokens + output:
+            reasoning = total - input_tokens - output  # the emitter names no thoughts, but its total holds them
+        output += reasoning or 0
     if input_tokens is None and output is not None and total is not None and total >= output:
         input_tokens = total - output
     if output is None and input_tokens is not None and total is not None and total >= input_tokens:
@@ -62,3 +66,82 @@ def _input_rule(reported: int | None, output: int | None, total: int | None, cac
         if total == reported + output and not excludes:
             return BY_TOTAL_INCLUSIVE
     return BY_EMITTER if excludes else AS_REPORTED
+
+
+BLOCK: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("input_tokens", ("prompt_tokens",)),  # OpenAI chat, Mistral, Groq, LiteLLM
+    ("input_tokens", ("input_tokens",)),  # OpenAI responses, Anthropic, LangChain
+    ("input_tokens", ("inputTokens",)),  # Bedrock Converse
+    ("input_tokens", ("promptTokenCount",)),  # Gemini, and below its Python spelling
+    ("input_tokens", ("prompt_token_count",)),
+    ("input_tokens", ("tokens", "input_tokens")),  # Cohere
+    ("input_tokens", ("prompt_eval_count",)),  # Ollama
+    ("output_tokens", ("completion_tokens",)),
+    ("output_tokens", ("output_tokens",)),
+    ("output_tokens", ("outputTokens",)),
+    ("output_tokens", ("candidatesTokenCount",)),
+    ("output_tokens", ("candidates_token_count",)),
+    ("output_tokens", ("tokens", "output_tokens")),
+    ("output_tokens", ("eval_count",)),
+    ("total_tokens", ("total_tokens",)),
+    ("total_tokens", ("totalTokens",)),
+    ("total_tokens", ("totalTokenCount",)),
+    ("total_tokens", ("total_token_count",)),
+    ("cache_read_tokens", ("prompt_tokens_details", "cached_tokens")),
+    ("cache_read_tokens", ("input_tokens_details", "cached_tokens")),
+    ("cache_read_tokens", ("cache_read_input_tokens",)),
+    ("cache_read_tokens", ("cacheReadInputTokens",)),
+    ("cache_read_tokens", ("cachedContentTokenCount",)),
+    ("cache_read_tokens", ("cached_content_token_count",)),
+    ("cache_read_tokens", ("input_token_details", "cache_read")),
+    ("cache_read_tokens", ("prompt_cache_hit_tokens",)),  # DeepSeek
+    ("cache_write_tokens", ("prompt_tokens_details", "cache_write_tokens")),
+    ("cache_write_tokens", ("input_tokens_details", "cache_write_tokens")),
+    ("cache_write_tokens", ("cache_creation_input_tokens",)),
+    ("cache_write_tokens", ("cacheWriteInputTokens",)),
+    ("cache_write_tokens", ("input_token_details", "cache_creation")),
+    ("cache_write_1h_tokens", ("cache_creation", "ephemeral_1h_input_tokens")),
+    ("reasoning_tokens", ("completion_tokens_details", "reasoning_tokens")),
+    ("reasoning_tokens", ("output_tokens_details", "reasoning_tokens")),
+    ("reasoning_tokens", ("output_tokens_details", "thinking_tokens")),
+    ("reasoning_tokens", ("thoughtsTokenCount",)),
+    ("reasoning_tokens", ("thoughts_token_count",)),
+    ("reasoning_tokens", ("output_token_details", "reasoning")),
+    ("audio_input_tokens", ("prompt_tokens_details", "audio_tokens")),
+    ("audio_output_tokens", ("completion_tokens_details", "audio_tokens")),
+)
+"""Where providers' own usage blocks, as their APIs answer them, keep each number: the first that is there counts."""
+
+TOOL_PROMPTS: Final = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
+"""Gemini counts the results of its own tools beside the prompt; they are input."""
+ANTHROPIC_CACHE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def read_block(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The `Draft` fields of a provider's own usage block, whoever's it is, with what its counts leave out."""
+    found: dict[str, Any] = {}
+    for name, path in BLOCK:
+        if name not in found and (count := tokens(_at(block, path))) is not None:
+            found[name] = count
+    if "input_tokens" in found:
+        found["input_tokens"] += sum(tokens(block.get(name)) or 0 for name in TOOL_PROMPTS)
+    if "candidatesTokenCount" in block or "candidates_token_count" in block:
+        found["output_excludes_reasoning"] = True
+    if _is_exclusive(block):
+        found["input_excludes_cache"] = True
+    return found
+
+
+def _is_exclusive(block: Mapping[str, Any]) -> bool:
+    """Bedrock's block, or Anthropic's: whoever adds a total or details of the input has counted anew."""
+    if "inputTokens" in block:
+        return True
+    return "input_tokens" in block and "total_tokens" not in block and any(name in block for name in ANTHROPIC_CACHE)
+
+
+def _at(block: Any, path: tuple[str, ...]) -> Any:
+    for step in path:
+        if not isinstance(block, Mapping):
+            return None
+        block = block.get(step)
+    return block
