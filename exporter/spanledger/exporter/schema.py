@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text, func, text
+from sqlalchemy import Boolean, Column, ColumnElement, Double, Index, Integer, MetaData, String, Table, Text, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 TIMESTAMP_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -79,14 +81,31 @@ metadata: Final = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
 )
 
-NOW: Final = func.now()
+
+class Now(ColumnElement[datetime]):
+    """The moment by the database's own clock, in the form `Timestamp` stores."""
+
+    type = Timestamp()
+    inherit_cache = True
+
+
+@compiles(Now)
+def _now(element: Now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(Now, "sqlite")
+def _now_as_text(element: Now, compiler: SQLCompiler, **kw: Any) -> str:
+    # SQLite's own CURRENT_TIMESTAMP has another width than our text and no zone; its clock has milliseconds.
+    return "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
+
 
 
 def _audit_columns() -> tuple[Column[Any], Column[Any]]:
     """When the row was first and last written, by the database's own clock."""
     return (
-        Column("created_at", Timestamp, nullable=False, server_default=text("CURRENT_TIMESTAMP")),
-        Column("updated_at", Timestamp, nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+        Column("created_at", Timestamp, nullable=False, server_default=Now()),
+        Column("updated_at", Timestamp, nullable=False, server_default=Now()),
     )
 
 
@@ -249,5 +268,5 @@ tombstones: Final = Table(
     metadata,
     Column("kind", String, primary_key=True),  # row (its id), execution (its execution_id), user, session
     Column("value", String, primary_key=True),
-    Column("created_at", Timestamp, nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+    Column("created_at", Timestamp, nullable=False, server_default=Now()),
 )

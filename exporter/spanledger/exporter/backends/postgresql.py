@@ -1,0 +1,241 @@
+"""PostgreSQL, through psycopg 3."""
+
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar, Final, NamedTuple
+
+import psycopg
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Executable,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    any_,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from ..errors import StoreError, StoreRejected, StoreUnavailable
+from ..schema import Timestamp
+from .base import Backend, Record, upsert_statement
+from .expressions import percentile
+
+CONNECTIONS: Final = 5
+CONNECT_SECONDS: Final = 5
+POOL_SECONDS: Final = 2.0
+PING_SECONDS: Final = 2.0
+TRANSACTION_SECONDS: Final = 15.0
+"""When the client gives up on a server that no longer answers; after the server's own limits, which say more."""
+SESSION: Final[Mapping[str, str]] = {
+    "lock_timeout": "2s",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "TimeZone": "UTC",
+}
+MIGRATION: Final[Mapping[str, str]] = {"lock_timeout": "60s", "statement_timeout": "0"}
+
+MOST_LOCKS: Final = 1000
+"""Locks of one transaction. The server's table of locks holds 6400 by default, for all transactions together."""
+EVERY_KEY: Final = "spanledger"
+MIGRATION_KEY: Final = "spanledger migration"
+
+TYPES: Final = {Timestamp: "timestamptz", Boolean: "bool", Double: "float8", Integer: "int4"}
+"""Wire types of columns as COPY sends them; all others go as text and are cast by the server."""
+
+
+class PostgreSQL(Backend):
+    """Batches go by binary COPY into a temporary table and from there with INSERT … ON CONFLICT into their own."""
+
+    name = "postgresql"
+    migrates_itself: ClassVar = False
+    driver_error: ClassVar = psycopg.Error
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self._staged: dict[str, _Staging] = {}
+
+    def lock(self, connection: Connection, keys: Iterable[str], *, alone: bool = False) -> None:
+        wanted = sorted(set(keys))
+        if alone or len(wanted) > MOST_LOCKS:
+            connection.execute(select(func.pg_advisory_xact_lock(_hash(EVERY_KEY))))
+            return
+        # Taken in the order of their hashes, so that two transactions never wait for each other.
+        hashes = select(_hash(func.unnest(cast(wanted, ARRAY(Text)))).label("hash")).distinct().order_by("hash")
+        connection.execute(select(func.pg_advisory_xact_lock_shared(_hash(EVERY_KEY))))
+        connection.execute(select(func.pg_advisory_xact_lock(hashes.subquery().c.hash)))
+
+    def upsert(self, connection: Connection, table: Table, rows: Sequence[Record]) -> None:
+        staging = self._staging(table, rows[0]._fields)
+        connection.execute(staging.create)
+        driver_connection = connection.connection.driver_connection
+        assert isinstance(driver_connection, psycopg.Connection)
+        with driver_connection.cursor() as cursor, cursor.copy(staging.copy) as copy:
+            copy.set_types(staging.types)
+            for row in rows:
+                copy.write_row(row)
+        connection.execute(staging.upsert)
+
+    def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+        return column == any_(cast(list(values), ARRAY(column.type)))
+
+    def _connectable(self, url: URL) -> Engine:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=POOL_SECONDS,
+            connect_args={"connect_timeout": CONNECT_SECONDS, "fallback_application_name": "spanledger"},
+        )
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "checkout", _ping)
+        return engine
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self.engine.connect() as connection, _deadline(connection, TRANSACTION_SECONDS), connection.begin():
+            yield connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with (
+            self.engine.connect().execution_options(**options) as connection,
+            _deadline(connection, 2 * TRANSACTION_SECONDS),
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[Connection]:
+        with self.engine.begin() as connection:
+            for name, value in MIGRATION.items():
+                connection.execute(select(func.set_config(name, value, True)))
+            connection.execute(select(func.pg_advisory_xact_lock(_hash(MIGRATION_KEY))))
+            yield connection
+
+    def _lost_a_race(self, error: StoreUnavailable) -> bool:
+        return _sqlstate(error.__cause__) in ("40001", "40P01")
+
+    def _explain(self, error: BaseException) -> StoreError:
+        state = _sqlstate(error)
+        sentence = " ".join(str(error).split())
+        if state[:2] in ("22", "23", "54") or (not state and isinstance(error, psycopg.DataError)):
+            return StoreRejected(f"PostgreSQL refuses a value: {sentence}.")
+        if state in ("42P01", "42703"):
+            return StoreUnavailable(f"{self.address} lacks tables or columns: run `spanledger migrate`. ({sentence})")
+        return StoreUnavailable(f"{self.address} is not available: {sentence}. It is tried again when asked again.")
+
+    def _staging(self, table: Table, fields: Sequence[str]) -> "_Staging":
+        if table.name not in self._staged:
+            self._staged[table.name] = _Staging.of(table, fields)
+        return self._staged[table.name]
+
+
+class _Staging(NamedTuple):
+    """How rows of one table travel: a temporary table of the session, and what fills and empties it."""
+
+    create: Executable
+    copy: str
+    types: Sequence[str]
+    upsert: Executable
+
+    @classmethod
+    def of(cls, table: Table, fields: Sequence[str]) -> "_Staging":
+        columns = [table.c[name] for name in fields]
+        wired = [type(column.type) if type(column.type) in TYPES else Text for column in columns]
+        incoming = Table(
+            f"incoming_{table.name}",
+            MetaData(),
+            *(Column(column.name, kind) for column, kind in zip(columns, wired, strict=True)),
+            prefixes=["TEMPORARY"],
+            postgresql_on_commit="DELETE ROWS",
+        )
+        arrived = select(*(cast(incoming.c[column.name], column.type) for column in columns)).order_by(incoming.c.id)
+        return cls(
+            create=CreateTable(incoming, if_not_exists=True),
+            copy=f"COPY {incoming.name} FROM STDIN (FORMAT BINARY)",
+            types=[TYPES.get(kind, "text") for kind in wired],
+            upsert=upsert_statement(insert(table).from_select(list(fields), arrived), table, fields),
+        )
+
+
+@compiles(percentile, "postgresql")
+def _percentile(element: percentile, compiler: SQLCompiler, **kw: Any) -> str:
+    column, fraction = element.clauses
+    return compiler.process(func.percentile_cont(fraction).within_group(column), **kw)
+
+
+def _hash(key: Any) -> ColumnElement[int]:
+    """A lock's number. Advisory locks are one space for the whole database: ours get a name of their own."""
+    return func.hashtextextended(func.concat("spanledger:", key), 0)
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    error = getattr(error, "orig", error)
+    return getattr(error, "sqlstate", None) or ""
+
+
+def _prepare(driver_connection: psycopg.Connection[Any], _: object) -> None:
+    # Not by startup options, which a connection pooler between us and the server would refuse.
+    driver_connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in SESSION.items()))
+    driver_connection.commit()
+
+
+def _ping(driver_connection: psycopg.Connection[Any], _: ConnectionPoolEntry, __: object) -> None:
+    """Replaces SQLAlchemy's pre-ping, which would wait for ever on a server that only acknowledges packets."""
+    try:
+        with _socket_deadline(driver_connection, PING_SECONDS):
+            driver_connection.autocommit = True
+            driver_connection.execute("")
+            driver_connection.autocommit = False
+    except psycopg.Error as error:
+        raise DisconnectionError from error
+
+
+@contextmanager
+def _deadline(connection: Connection, seconds: float) -> Iterator[None]:
+    driver_connection = connection.connection.driver_connection
+    assert isinstance(driver_connection, psycopg.Connection)
+    with _socket_deadline(driver_connection, seconds):
+        yield
+
+
+@contextmanager
+def _socket_deadline(driver_connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    """Shut the connection's socket down when *seconds* have passed.
+
+    A network that swallows everything but acknowledgements defeats server-side timeouts and TCP keepalives alike: this
+    is what still ends the wait. It works on a duplicate of the socket, whose number cannot be taken by another.
+    """
+    with socket.fromfd(driver_connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as duplicate:
+
+        def shut() -> None:
+            with suppress(OSError):
+                duplicate.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(seconds, shut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
