@@ -4,6 +4,7 @@ Instrumentations write numbers as text, NaN as tokens, tuples as ``repr``; a rea
 """
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import orjson
 
 MAX_INT: Final = 2**31 - 1
 """The largest value of an SQL INTEGER; more tokens or milliseconds than that are clamped."""
+SURROGATES: Final = re.compile("[\ud800-\udfff]")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = 2**63 - 1
 """Nanoseconds; spans that claim to start later (year 2262) are clamped."""
@@ -126,7 +128,7 @@ def moment(nanoseconds: int) -> datetime:
 
 def sanitize(value: str) -> str:
     """Text that every database takes: NUL as its picture, lone surrogates as the replacement character."""
-    return value.replace("\x00", "\u2400").encode("utf-8", "replace").decode("utf-8").replace("\\u0000", "\u2400")
+    return SURROGATES.sub("\ufffd", value.replace("\x00", "\u2400").replace("\\u0000", "\u2400"))
 
 
 def is_clean(value: str) -> bool:

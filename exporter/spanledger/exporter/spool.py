@@ -1,0 +1,242 @@
+"""`Spool`: the crash-safe queue between an agent's threads and the database: a folder of append-only files.
+
+Invariants, each with the reason it holds:
+
+* A span is kept once `Spool.append` returned True: its frame has been handed to the kernel by one ``write``. The death
+  of the process, in whatever way, cannot take it back. (Loss of power can: the last second, unless *durability* is
+  ``power``.)
+* A segment belongs to one process, which holds an exclusive ``flock`` on it while it appends. The kernel gives the lock
+  back when that process dies, so a segment whose lock is free and that still ends in ``.seg`` has lost its owner.
+* The file's existence is the only state. A segment is removed after the transaction that stored its spans has been
+  committed, and rows are idempotent: dying in between costs a second delivery, never a loss.
+* Files that are appended to are never synced: a sync would stall the thread that appends. Sealed ones are.
+* Everything is bounded. What does not fit is dropped, counted by reason, and reported as a `Kind.LOSS` frame.
+
+Names: ``<time_ns>-<producer>.seg`` while written, ``.ready`` once sealed, ``.corrupt`` what cannot be read at all;
+``<producer>.alive`` is locked by a process for as long as it lives.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import orjson
+
+from .frames import Kind, encode
+from .segments import CORRUPT, HAS_LOCKS, OPEN, SEALED, Claim, Presence, Segment, age, close, is_alive, sync, sync_path
+
+Durability = Literal["memory", "process", "power"]
+
+SEGMENT_BYTES: Final = 1024 * 1024
+SEGMENT_SECONDS: Final = 1.0
+FREE_DISK: Final = 0.05
+"""The share of the disk that is left to others."""
+FULL: Final = "spool_full"
+DISK_FULL: Final = "disk_full"
+UNWRITABLE: Final = "spool_unwritable"
+
+
+class Usage(NamedTuple):
+    """What waits in the spool: *oldest* is the age in seconds of the first segment."""
+
+    segments: int
+    bytes: int
+    oldest: float
+    corrupt: int
+
+
+class Spool:
+    """One folder, shared by all processes of a host that write to one database. Thread-safe and fork-safe.
+
+    `append` is for the agent's threads: no database, no lock that is ever held over a sync or a query, no exception.
+    `claims` is for whoever drains.
+    """
+
+    _presence: Presence | None
+    _segment: Segment | None
+    _unsynced: list[Path]
+    _dropped: Counter[str]
+    """Losses not yet said in the spool."""
+    _lost: Counter[str]
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durability: Durability = "process",
+        max_bytes: int = 1024**3,
+        max_age: float = 7 * 86400.0,
+    ) -> None:
+        """Raises `OSError` or `PermissionError` when *folder* cannot be made or is not safe to write to."""
+        if not HAS_LOCKS:
+            raise OSError("this system has no flock")
+        self.folder = folder
+        self.durability = durability
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        self._has_room = True
+        _own_folder(folder)
+        self._begin()
+        restart = weakref.WeakMethod(self._restart)
+        os.register_at_fork(after_in_child=lambda: (again := restart()) and again())
+
+    def append(self, kind: Kind, body: bytes) -> bool:
+        """Keep one frame; True once no death of this process can lose it. False: dropped, and counted."""
+        if self._pid != os.getpid():  # a fork that Python was not told of
+            self._restart()
+        frame = encode(kind, body)
+        with self._lock:
+            if not self._has_room:
+                return self._drop(FULL, kind)
+            try:
+                return self._write(frame, kind)
+            except OSError:
+                return self._drop(UNWRITABLE, kind)
+
+    def seal(self) -> None:
+        """Close the segment in hand, so that it can be drained; the next append opens another."""
+        with self._lock:
+            self._flush_losses()
+            segment, self._segment = self._segment, None
+        if segment is not None:
+            segment.seal()
+
+    def tend(self) -> None:
+        """What a background thread does every second: seal what is old, and look how much room there is."""
+        with self._lock:
+            segment = self._segment
+            due = bool(self._dropped) or (segment is not None and time.monotonic() - segment.opened >= SEGMENT_SECONDS)
+        if due:
+            self.seal()
+        while self._unsynced:
+            sync_path(self._unsynced.pop())
+        self._has_room = self._room()
+
+    def claims(self) -> Iterator[Claim]:
+        """Sealed segments and those whose owner has died, oldest first, each locked for the caller until it is done."""
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix in (OPEN, SEALED) and (claim := Claim.take(path)) is not None:
+                yield claim
+
+    def usage(self) -> Usage:
+        """What waits to be drained, that of living processes included."""
+        sizes, corrupt, oldest = [], 0, 0.0
+        for path in self.folder.iterdir():
+            if path.suffix == CORRUPT:
+                corrupt += 1
+            elif path.suffix in (OPEN, SEALED):
+                with contextlib.suppress(OSError):  # drained meanwhile
+                    sizes.append(path.stat().st_size)
+                    oldest = max(oldest, age(path))
+        return Usage(len(sizes), sum(sizes), oldest, corrupt)
+
+    def close(self) -> None:
+        """Seal what is in hand. Appending afterwards opens a new segment."""
+        self.seal()
+
+    def is_alive(self, producer: str) -> bool:
+        """Whether the process that named itself *producer* still runs on this host."""
+        return is_alive(self.folder, producer)
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Frames this process could not keep since it began, by reason."""
+        return Counter(self._lost)
+
+    def _write(self, frame: bytes, kind: Kind) -> bool:
+        segment = self._segment
+        if segment is None:
+            if self._presence is None:
+                self._presence = Presence(self.folder)
+            segment = self._segment = Segment(self.folder, self._presence.producer)
+        if not segment.write(frame):
+            return self._drop(DISK_FULL, kind)
+        if self.durability == "power":
+            sync(segment.descriptor)
+        if segment.size >= SEGMENT_BYTES:
+            self._segment = None
+            segment.seal(synced=False)  # the agent's thread is in here: `tend` syncs it
+            self._unsynced.append(segment.path.with_suffix(SEALED))
+        return True
+
+    def _drop(self, reason: str, kind: Kind) -> bool:
+        if kind == Kind.END:
+            self._dropped[reason] += 1
+            self._lost[reason] += 1
+        return False
+
+    def _flush_losses(self) -> None:
+        """Say in the spool itself what could not be kept, as soon as there is room to."""
+        if not self._dropped or not self._has_room:
+            return
+        losses, self._dropped = self._dropped, Counter()
+        for reason, count in losses.items():
+            body = orjson.dumps({"reason": reason, "count": count, "pid": self._pid, "time": time.time_ns()})
+            try:
+                kept = self._write(encode(Kind.LOSS, body), Kind.LOSS)
+            except OSError:
+                kept = False
+            if not kept:
+                self._dropped[reason] += count
+
+    def _room(self) -> bool:
+        """Whether the spool may grow. Segments past their age make room first: they are lost, and counted."""
+        usage = self.usage()
+        if usage.oldest > self._max_age:
+            self._expire()
+        with contextlib.suppress(OSError):
+            disk = shutil.disk_usage(self.folder)
+            if disk.free < disk.total * FREE_DISK and disk.free < self._max_bytes:
+                return False
+        return usage.bytes < self._max_bytes
+
+    def _expire(self) -> None:
+        for claim in self.claims():
+            if age(claim.path) > self._max_age:
+                lost = sum(frame.kind == Kind.END for frame in claim.parsed.frames)
+                with self._lock:
+                    self._dropped["expired"] += lost
+                    self._lost["expired"] += lost
+                claim.done()
+            else:
+                claim.release()
+                break
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._presence = None
+        self._segment = None
+        self._unsynced = []
+        self._dropped = Counter()
+        self._lost = Counter()
+
+    def _restart(self) -> None:
+        """Begin anew in a forked child. What the parent had open stays the parent's: only our copy of it is closed,
+        and at once, because while a copy is open the parent's locks outlive the parent. Its lock may be held by a
+        thread that does not exist here."""
+        inherited = (self._segment, self._presence)
+        self._begin()
+        for file in inherited:
+            if file is not None:
+                close(file.descriptor)
+
+
+def _own_folder(folder: Path) -> None:
+    """Make *folder* ours alone. Raises `PermissionError` when somebody else could put or read files there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise PermissionError(f"The spool folder {folder} is a symbolic link; name the real folder.")
+    if found.st_uid != os.getuid():
+        raise PermissionError(f"The spool folder {folder} belongs to another user.")
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)
