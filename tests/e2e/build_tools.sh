@@ -23,7 +23,7 @@ cd "$tools"
 export CGO_ENABLED=0 GOFLAGS=-trimpath GOTOOLCHAIN=local GOBIN="$tools"
 
 # The names carry the version, so that a change of version builds anew instead of testing an old binary.
-if [ ! -x "otelcol-$collector_version" ]; then
+if [ ! "otelcol-$collector_version" -nt "$manifest" ]; then
     echo "--- Collector $collector_version"
     go install "go.opentelemetry.io/collector/cmd/builder@$collector_version"
     ./builder --config "$manifest"
