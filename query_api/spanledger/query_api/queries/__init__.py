@@ -1,0 +1,1 @@
+"""Questions as SQLAlchemy Core selects. There is no SQL text here, and no database's peculiarity."""

@@ -1,0 +1,1 @@
+"""OTLP in: a bounded body, decoded, recorded, and only then acknowledged."""
