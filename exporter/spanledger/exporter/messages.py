@@ -1,9 +1,10 @@
 """Prompts and responses in one readable shape, whoever wrote them.
 
-A message is ``{"role", "content", "tool_calls", "tool_call_id", "reasoning", "finish_reason"}`` with the empty ones
-left out; *content* is text, or a list of parts where it holds more than text; a tool call is ``{"id", "name",
+A message is ``{"role", "content", "tool_calls", "tool_call_id", "name", "reasoning", "finish_reason"}`` with the empty
+ones left out; *content* is text, or a list of parts where it holds more than text; a tool call is ``{"id", "name",
 "arguments"}``. Read are the shapes of OTel GenAI (``parts``), OpenAI (chat and responses), Anthropic, Gemini,
-Bedrock Converse and the Vercel AI SDK, because instrumentations pass the provider's own messages through.
+Bedrock Converse, Cohere, Ollama, LangChain and the Vercel AI SDK, alone or inside a whole request or response body,
+because instrumentations pass the provider's own objects through. What is none of these is kept whole, as JSON text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,30 @@ from typing import Any, Final
 
 import orjson
 
+from .values import json_text
+
 Message = dict[str, Any]
 
-TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "refusal")
+SAYS: Final = ("choices", "candidates", "generations", "messages", "contents", "output", "message", "input", "prompt")
+"""Where a request or response body keeps its messages, in the order to look."""
+SYSTEM: Final = ("system", "instructions", "system_instruction", "systemInstruction")
+"""Where a request body keeps its system instructions."""
+ROLES: Final = {
+    "human": "user",
+    "ai": "assistant",
+    "aimessagechunk": "assistant",
+    "model": "assistant",  # Gemini
+    "chatbot": "assistant",  # Cohere
+    "tool-call": "assistant",  # smolagents
+    "tool-response": "tool",
+    "function": "tool",
+}
+"""Other words for a role."""
+MESSAGE_KEYS: Final = frozenset(
+    ("content", "parts", "tool_calls", "name", "id", "type", "text", "finish_reason", "stop_reason", "index", "refusal")
+)
+"""Keys of a message that names no role: a mapping with any other key is some other thing."""
+
 CALL_TYPES: Final = frozenset(
     ("tool_call", "tool_use", "function_call", "tool-call", "function", "server_tool_use", "custom_tool_call")
 )
@@ -21,9 +43,13 @@ RESULT_TYPES: Final = frozenset(
     ("tool_call_response", "tool_result", "function_call_output", "tool-result", "custom_tool_call_output")
 )
 REASONING_TYPES: Final = frozenset(("reasoning", "thinking", "redacted_thinking"))
-TEXT_TYPES: Final = frozenset(("text", "input_text", "output_text", "refusal", None))
+ITEM_TYPES: Final = CALL_TYPES | RESULT_TYPES | REASONING_TYPES
+"""Types of a thing that stands beside messages in OpenAI's responses and is itself a part."""
+TEXT_TYPES: Final = frozenset(("text", "input_text", "output_text", "summary_text", "refusal", None))
+TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "refusal")
 NESTED_CALLS: Final = ("functionCall", "function_call", "toolUse")
 NESTED_RESULTS: Final = ("functionResponse", "function_response", "toolResult")
+NESTED_REASONING: Final = ("reasoningContent", "reasoning_content")
 
 
 def parse(value: Any) -> Any:
@@ -37,19 +63,17 @@ def parse(value: Any) -> Any:
 
 
 def messages_from(value: Any, role: str = "user") -> list[Message]:
-    """The messages in *value*: JSON text or a value, a list of messages or one, or plain text said by *role*."""
+    """The messages in *value*: JSON text or a value, a list of messages or one, a body, or plain text by *role*."""
     value = parse(value)
     if value is None or value == "" or value == []:
         return []
     if isinstance(value, Mapping):
-        if isinstance(inner := value.get("messages"), list):
-            return messages_from(inner, role)
-        return [_message(value, role)]
+        return _from_mapping(value, role)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        if value and all(isinstance(v, Mapping) and _is_part(v) for v in value):
+        if all(isinstance(v, Mapping) and _is_part(v) for v in value):
             return [_message({"content": value}, role)]
-        return [_message(v, role) for v in value]
-    return [{"role": role, "content": value if isinstance(value, str) else str(value)}]
+        return [message for item in value for message in _from_item(item, role)]
+    return [{"role": role, "content": _plain(value)}]
 
 
 def system_message(value: Any) -> list[Message]:
@@ -59,34 +83,112 @@ def system_message(value: Any) -> list[Message]:
 
 def dump(messages: Sequence[Message]) -> str | None:
     """The messages as JSON text; None when there are none."""
-    return orjson.dumps(messages, default=str).decode() if messages else None
+    return json_text(messages) if messages else None
+
+
+def _from_item(item: Any, role: str) -> list[Message]:
+    """The messages of one item of a list: a message, or a list of them (LangChain batches, Vercel steps)."""
+    item = parse(item) if isinstance(item, str) and item[:2] == '{"' else item
+    return messages_from(item, role) if isinstance(item, Mapping | list | tuple) else [_message(item, role)]
+
+
+def _from_mapping(value: Mapping[str, Any], role: str) -> list[Message]:
+    if _is_message(value):
+        return [_message(value, role)]
+    for key in SAYS:
+        inner = value.get(key)
+        if isinstance(inner, list | tuple | Mapping) or (inner and key == "input"):
+            system = next((value[name] for name in SYSTEM if value.get(name)), None)
+            if system is None and isinstance(config := value.get("config"), Mapping):
+                system = next((config[name] for name in SYSTEM if config.get(name)), None)
+            finish = value.get("finish_reason") or value.get("stopReason") or value.get("done_reason")
+            said = messages_from(inner, "assistant" if key in ("choices", "candidates", "generations") else role)
+            if finish and said:
+                said[-1].setdefault("finish_reason", finish)
+            return [*system_message(system), *said]
+    return [{"role": role, "content": json_text(value)}]
+
+
+def _is_message(value: Mapping[str, Any]) -> bool:
+    if "role" in value or value.get("lc") == 1 or value.get("type") in ITEM_TYPES:
+        return True
+    if isinstance(value.get("message"), Mapping) and ("index" in value or "generation_info" in value):
+        return True  # a choice
+    if isinstance(value.get("data"), Mapping) and value.get("type") in ("human", "ai", "system", "tool"):
+        return True  # LangChain's stored messages
+    if "content" in value and ("additional_kwargs" in value or "finish_reason" in value or "finishReason" in value):
+        return True  # LangChain's plain messages, Gemini's candidates
+    return value.keys() <= MESSAGE_KEYS
 
 
 def _is_part(value: Mapping[str, Any]) -> bool:
-    return "role" not in value and ("type" in value or "text" in value or "content" in value)
+    if "role" in value or isinstance(value.get("data"), Mapping) or "additional_kwargs" in value:
+        return False
+    if value.get("type") == "message":
+        return False
+    return "type" in value or "text" in value or "content" in value or any(k in value for k in NESTED_CALLS)
 
 
 def _message(value: Any, role: str) -> Message:
-    value = parse(value)
     if not isinstance(value, Mapping):
-        return {"role": role, "content": value if isinstance(value, str) else str(value)}
-    if isinstance(inner := value.get("message"), Mapping):  # a choice
-        value = {**inner, "finish_reason": value.get("finish_reason")}
-    message: Message = {"role": value.get("role") or role}
-    if value.get("type") in CALL_TYPES | RESULT_TYPES | REASONING_TYPES:  # OpenAI responses: items beside messages
-        body: Any = [value]
-    else:
-        body = value.get("parts", value.get("content"))
-    _read_content(parse(body) if isinstance(body, str) and body[:2] in ("[{", '{"') else body, message)
-    for call in value.get("tool_calls") or ():
-        message.setdefault("tool_calls", []).append(tool_call(call))
-    if (identifier := value.get("tool_call_id") or value.get("id")) and message["role"] == "tool":
+        return {"role": role, "content": _plain(value)}
+    value = _unwrapped(value)
+    said_by = value.get("role") or (value.get("type") if value.get("type") in ROLES or "data" in value else None)
+    if said_by is None and value.get("type") == "system":
+        said_by = "system"
+    message: Message = {"role": _role(said_by, role)}
+    body = [value] if value.get("type") in ITEM_TYPES and "role" not in value else _body(value)
+    _read_content(body, message)
+    if isinstance(reasoning := value.get("reasoning_content") or value.get("thinking"), str):
+        message.setdefault("reasoning", reasoning)
+    calls = value.get("tool_calls") or _mapping(value.get("additional_kwargs")).get("tool_calls")
+    for call in calls if isinstance(calls, list | tuple) else ():
+        _add_call(tool_call(call), message)
+    if identifier := value.get("tool_call_id") or (value.get("id") if message["role"] == "tool" else None):
         message.setdefault("tool_call_id", identifier)
-    if value.get("name"):
+    if value.get("name") and value.get("type") not in ITEM_TYPES:
         message["name"] = value["name"]
-    if value.get("finish_reason"):
-        message["finish_reason"] = value["finish_reason"]
+    if finish := value.get("finish_reason") or value.get("stop_reason") or value.get("finishReason"):
+        message["finish_reason"] = finish
     return message
+
+
+def _unwrapped(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message in a choice, a candidate, or one of LangChain's envelopes."""
+    finish = value.get("finish_reason") or value.get("finishReason")
+    if isinstance(inner := value.get("message"), Mapping):  # a choice, a generation
+        finish = finish or _mapping(value.get("generation_info")).get("finish_reason")
+        return {"finish_reason": finish, **_unwrapped(inner)} if finish else _unwrapped(inner)
+    if isinstance(inner := value.get("content"), Mapping) and "parts" in inner:  # Gemini
+        return {"finish_reason": finish, **inner}
+    if value.get("lc") == 1 and isinstance(inner := value.get("kwargs"), Mapping):
+        identity = value.get("id")
+        kind = str(identity[-1]).removesuffix("Chunk").removesuffix("Message").lower() if identity else None
+        return {"role": kind, **inner}
+    if isinstance(inner := value.get("data"), Mapping) and "type" in value:
+        return {"role": value["type"], **inner}
+    return value
+
+
+def _role(said: Any, default: str) -> str:
+    if not isinstance(said, str) or not said:
+        return default
+    word = said.lower()
+    return ROLES.get(word, word)
+
+
+def _body(value: Mapping[str, Any]) -> Any:
+    body = value.get("parts", value.get("content"))
+    if body is None:
+        body = value.get("text", value.get("refusal"))
+    return parse(body) if isinstance(body, str) and body[:2] in ("[{", '{"') and _holds_parts(body) else body
+
+
+def _holds_parts(text: str) -> bool:
+    """Whether JSON text in the place of content is a list of parts rather than what somebody said."""
+    parts = parse(text)
+    parts = parts if isinstance(parts, list) else [parts]
+    return all(isinstance(p, Mapping) and (isinstance(p.get("type"), str) or p.keys() == {"text"}) for p in parts)
 
 
 def _read_content(body: Any, message: Message) -> None:
@@ -94,58 +196,107 @@ def _read_content(body: Any, message: Message) -> None:
     if isinstance(body, Mapping):
         body = [body]
     if not isinstance(body, Sequence) or isinstance(body, str | bytes):
-        if body is not None:
-            message["content"] = body if isinstance(body, str) else str(body)
+        if body is not None and body != "":
+            message["content"] = _plain(body)
         return
     texts: list[str] = []
     others: list[Any] = []
     for part in body:
         if not isinstance(part, Mapping):
-            texts.append(part if isinstance(part, str) else str(part))
-            continue
-        kind = part.get("type")
-        if kind in CALL_TYPES or any(k in part for k in NESTED_CALLS):
-            message.setdefault("tool_calls", []).append(tool_call(part))
-        elif kind in RESULT_TYPES or any(k in part for k in NESTED_RESULTS):
-            _read_result(part, message, texts)
-        elif kind in REASONING_TYPES:
-            if text := _text_of(part) or part.get("thinking") or part.get("summary"):
-                message["reasoning"] = text if isinstance(text, str) else orjson.dumps(text, default=str).decode()
-        elif kind in TEXT_TYPES and isinstance(text := _text_of(part), str):
-            texts.append(text)
-        else:
-            others.append(dict(part))
+            texts.append(_plain(part))
+        elif not _read_special(part, message, texts):
+            text = _first(part, *TEXT_KEYS)
+            if part.get("type") in TEXT_TYPES and isinstance(text, str):
+                texts.append(text)
+            else:
+                others.append(dict(part))
     if others:
         message["content"] = [*({"type": "text", "text": t} for t in texts), *others]
-    elif texts:
+    elif any(texts):
         message["content"] = "\n".join(texts)
+
+
+def _read_special(part: Mapping[str, Any], message: Message, texts: list[str]) -> bool:
+    """Read *part* if it is a tool call, a tool's result or reasoning; False if it is none of them."""
+    kind = part.get("type")
+    if any(isinstance(part.get(k), Mapping) for k in NESTED_CALLS) or (kind in CALL_TYPES and not _is_definition(part)):
+        _add_call(tool_call(part), message)
+    elif kind in RESULT_TYPES or any(isinstance(part.get(k), Mapping) for k in NESTED_RESULTS):
+        _read_result(part, message, texts)
+    elif kind in REASONING_TYPES or part.get("thought") is True or any(k in part for k in NESTED_REASONING):
+        if reasoning := _reasoning(part):
+            message["reasoning"] = "\n".join(filter(None, (message.get("reasoning"), reasoning)))
+    else:
+        return False
+    return True
+
+
+def _is_definition(part: Mapping[str, Any]) -> bool:
+    """Whether a part of type ``function`` describes a tool rather than calls it."""
+    function = part.get("function", part)
+    return isinstance(function, Mapping) and "parameters" in function and "arguments" not in function
+
+
+def _reasoning(part: Mapping[str, Any]) -> str | None:
+    """The readable text of a reasoning part; encrypted reasoning has none."""
+    for key in ("thinking", "summary", *TEXT_KEYS, *NESTED_REASONING, "reasoningText"):
+        value = part.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, Mapping) and (text := _reasoning(value)):
+            return text
+        if isinstance(value, list):
+            texts = [_reasoning(v) or "" for v in value if isinstance(v, Mapping)]
+            if any(texts):
+                return "\n".join(texts)
+    return None
 
 
 def _read_result(part: Mapping[str, Any], message: Message, texts: list[str]) -> None:
     nested = next((part[k] for k in NESTED_RESULTS if isinstance(part.get(k), Mapping)), part)
-    identifier = _first(nested, "id", "call_id", "tool_use_id", "toolCallId", "toolUseId", "tool_call_id")
+    identifier = _first(nested, "call_id", "tool_use_id", "toolCallId", "toolUseId", "tool_call_id", "id")
     if identifier is not None:
         message["tool_call_id"] = identifier
+    if message["role"] in ("user", "assistant"):
+        message["role"] = "tool"  # Anthropic, Bedrock and Gemini let the user say what a tool answered
     result = _first(nested, "response", "result", "output", "content")
     if result is not None:
-        texts.append(result if isinstance(result, str) else orjson.dumps(result, default=str).decode())
+        texts.append(_result_text(result))
+
+
+def _result_text(result: Any) -> str:
+    """The text of a tool's result; parts of text are joined, anything else is JSON."""
+    if isinstance(result, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in result):
+        return "\n".join(p["text"] for p in result)
+    return _plain(result)
+
+
+def _add_call(call: dict[str, Any], message: Message) -> None:
+    """Add a tool call, unless the message has said it already (LangChain keeps Anthropic's calls in two places)."""
+    calls = message.setdefault("tool_calls", [])
+    if call.get("id") is None or all(known.get("id") != call["id"] for known in calls):
+        calls.append(call)
 
 
 def tool_call(value: Any) -> dict[str, Any]:
     """One tool call as ``{"id", "name", "arguments"}``; arguments decoded where they are JSON text."""
     if not isinstance(value, Mapping):
-        return {"name": str(value)}
+        return {"name": _plain(value)}
     nested = next((value[k] for k in ("function", *NESTED_CALLS) if isinstance(value.get(k), Mapping)), value)
     call = {
-        "id": _first(value, "id", "call_id", "toolCallId") or _first(nested, "id", "toolUseId"),
+        "id": _first(value, "call_id", "toolCallId", "id") or _first(nested, "id", "toolUseId"),
         "name": _first(nested, "name", "toolName"),
         "arguments": parse(_first(nested, "arguments", "args", "input")),
     }
     return {key: item for key, item in call.items() if item is not None}
 
 
-def _text_of(part: Mapping[str, Any]) -> Any:
-    return _first(part, *TEXT_KEYS)
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _first(value: Mapping[str, Any], *keys: str) -> Any:

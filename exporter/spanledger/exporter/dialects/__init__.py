@@ -8,10 +8,12 @@ from typing import Final
 
 from .base import Dialect, Draft, Field, Operation
 from .genai import GENAI
+from .openinference import OPENINFERENCE
 from .own import OWN
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
     OWN,
+    OPENINFERENCE,
     GENAI,  # always spoken, so always last
 )
 

@@ -1,8 +1,11 @@
 """Lists that a vocabulary spells out in attribute names: ``gen_ai.prompt.0.role``, ``gen_ai.prompt.0.content``, …"""
 
-from typing import Any
+from typing import Any, Final
 
 from ..spans import Attributes
+
+MAX_DEPTH: Final = 16
+"""Dots taken as levels: deeper than any vocabulary, and a bound for hostile names."""
 
 
 def listed(attributes: Attributes, prefix: str) -> list[Any]:
@@ -14,7 +17,7 @@ def listed(attributes: Attributes, prefix: str) -> list[Any]:
     start = len(prefix)
     for key, value in attributes.items():
         if key.startswith(prefix):
-            *parents, last = key[start:].split(".")
+            *parents, last = key[start:].split(".", MAX_DEPTH)
             node = root
             for step in parents:
                 node = node.setdefault(step, {})
