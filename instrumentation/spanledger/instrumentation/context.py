@@ -1,4 +1,4 @@
-"""The ids an execution hands to everything beneath it, carried in the OTel context and, across processes, in baggage."""
+"""The ids an execution hands to everything beneath it: in the OTel context and, across processes, in baggage."""
 
 import functools
 import inspect
@@ -85,9 +85,7 @@ def _from_baggage(context: Context | None) -> Mapping[str, str]:
 def with_ids(ids: Mapping[str, Any], context: Context | None = None, *, propagate: bool = True) -> Context:
     """*context* with *ids* (the names of `Ids`) on top of those it has; with *propagate* also in its baggage."""
     inherited = context_attributes(context)
-    given = {
-        ATTRIBUTE_OF[name]: as_text(str(value), MAX_ID_BYTES) for name, value in ids.items() if value is not None
-    }
+    given = {ATTRIBUTE_OF[name]: as_text(str(value), MAX_ID_BYTES) for name, value in ids.items() if value is not None}
     context = set_value(_IDS, {**inherited, **given}, context)
     if propagate:
         for name in IN_BAGGAGE:

@@ -3,9 +3,8 @@
 import functools
 import inspect
 import secrets
-import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast
 
@@ -19,7 +18,6 @@ from .semconv import (
     ACTION_TYPE,
     AGENT_NAME,
     AGENT_TYPE,
-    CONVERSATION_ID,
     CREATE_AGENT,
     EXECUTE_TOOL,
     EXECUTION_ID,
@@ -29,12 +27,10 @@ from .semconv import (
     INVOKE_WORKFLOW,
     KIND,
     KIND_EXECUTION,
-    METADATA,
     OPERATION_NAME,
     OUTPUT_DATA,
     PLAN,
     RETRIEVAL,
-    SESSION_ID,
     TOOL_NAME,
 )
 from .streams import around_async_generator, around_generator
@@ -45,15 +41,12 @@ R = TypeVar("R")
 _OPERATIONS: Final = (PLAN, CREATE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, RETRIEVAL)
 """Steps OTel's convention has an operation for; every other step is ``invoke_agent``."""
 MAX_ITEMS: Final = 1_000
-_UNSET: Final[Any] = object()
 
 
 class Execution(Operation):
     """One running step of an agent: a row of ``execution_logs``.
 
-    Set `output_data` and `metadata` at any time before it ends. *id* is the key its row will have (UUID text),
-    *execution_id* what groups all rows of the run. ``await`` on it gives itself, so that one method serves code that
-    awaits and code that does not.
+    Set *output_data* and *metadata* at any time before it ends. *execution_id* groups all rows of the run.
     """
 
     def __init__(
@@ -78,10 +71,8 @@ class Execution(Operation):
             attributes = _attributes(agent_type, execution_step, action_type)
             if input_data is not None and content_allowed():
                 attributes[INPUT_DATA] = as_json(input_data)
-            if metadata:
-                attributes[METADATA] = as_json(metadata)
-        super().__init__(f"{execution_step} {agent_type}", SpanKind.INTERNAL, attributes, ids, propagate=propagate)
-        self.metadata = dict(metadata) if metadata else {}
+        name = f"{execution_step} {agent_type}"
+        super().__init__(name, SpanKind.INTERNAL, attributes, ids, metadata, propagate=propagate)
 
     @property
     def execution_id(self) -> str:
@@ -91,23 +82,14 @@ class Execution(Operation):
         self,
         status: Outcome | None = None,
         *,
-        output_data: Any = _UNSET,
+        output_data: Any = None,
         error_message: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         error: BaseException | None = None,
     ) -> Self:
-        """End it; without *status* as *error* tells (none: completed). Ending again changes nothing.
-
-        Called in an ``except`` block with a status other than completed, it finds the exception by itself.
-        """
-        if output_data is not _UNSET:
+        if output_data is not None:
             self.output_data = output_data
-        if metadata:
-            self.metadata = {**self.metadata, **metadata}
-        if error is None and status in ("failed", "cancelled"):
-            error = sys.exception()
-        self._end(error, status, error_message)
-        return self
+        return super().end(status, error_message=error_message, metadata=metadata, error=error)
 
     def result(self, value: Any) -> None:
         """What the decorated function returned; *output_data* set by hand wins."""
@@ -118,10 +100,6 @@ class Execution(Operation):
         """What the decorated generator yielded: the first `MAX_ITEMS` are kept, unless it returns a value."""
         if self._captures_results and len(self._items) < MAX_ITEMS:
             self._items.append(item)
-
-    def __await__(self) -> Generator[None, None, Self]:
-        return self
-        yield
 
     def _closing_attributes(self) -> AttributeValues:
         output_data = self._items or None if self.output_data is None else self.output_data
@@ -219,16 +197,28 @@ class execution:
 
     def _starter(self, function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], Execution]:
         """What starts an execution for one call of *function* with given arguments."""
-        agent_type, step = self._agent_type or _owner(function), self._step or function.__name__
         signature = inspect.signature(function)
+        is_method = next(iter(signature.parameters), None) in ("self", "cls")
+        step = self._step or function.__name__
 
         def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
             input_data = self._input_data
             if input_data is None and self._capture:
                 input_data = captured_arguments(signature, args, kwargs)
+            agent_type = self._agent_type or agent_type_of(args[0] if is_method and args else None, function)
             return self._start(agent_type, step, input_data=input_data, captures_results=self._capture)
 
         return start
+
+
+def agent_type_of(owner: Any, function: Callable[..., Any]) -> str:
+    """Whose *function* it is: *owner*'s ``agent_type`` if that is a text, else its class, else what the name says."""
+    with guard("find the type of an agent"):
+        if isinstance(named := getattr(owner, "agent_type", None), str) and named:
+            return named
+        if owner is not None:
+            return owner.__name__ if isinstance(owner, type) else type(owner).__name__
+    return function.__qualname__.split("<locals>.")[-1].split(".")[0]
 
 
 def captured_arguments(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -246,11 +236,6 @@ def captured_arguments(signature: inspect.Signature, args: tuple[Any, ...], kwar
 def new_execution_id() -> str:
     """A fresh id of a run: ``exec_<16 hex digits>_<unix seconds>``."""
     return f"exec_{secrets.token_hex(8)}_{int(time.time())}"
-
-
-def _owner(function: Callable[..., Any]) -> str:
-    """The class a method belongs to, else the function's own name."""
-    return function.__qualname__.split("<locals>.")[-1].split(".")[0]
 
 
 def _attributes(agent_type: str, step: str, action_type: str | None) -> AttributeValues:

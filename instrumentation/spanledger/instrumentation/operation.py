@@ -1,9 +1,10 @@
 """`Operation`: one span of ours, from its start to its one end, with its outcome told the same way everywhere."""
 
 import os
+import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import metadata
@@ -19,6 +20,7 @@ from .capture import as_json, as_text
 from .context import Interleaved, Scope, context_attributes, with_ids
 from .guard import guard
 from .semconv import (
+    CONVERSATION_ID,
     ERROR_MESSAGE,
     ERROR_TYPE,
     EXCEPTION_EVENT,
@@ -28,6 +30,7 @@ from .semconv import (
     METADATA,
     SCHEMA_URL,
     SCOPE,
+    SESSION_ID,
     STATUS,
 )
 
@@ -35,7 +38,7 @@ Outcome = Literal["completed", "failed", "cancelled"]
 AttributeValues = dict[str, str | bool | int | float | list[str]]
 
 CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-"""OTel's own switch for prompts and results on spans. Unset, a ledger keeps them; ``false`` or ``NO_CONTENT`` forbid."""
+"""OTel's own switch for prompts and results on spans. Unset, we keep them; ``false`` and ``NO_CONTENT`` forbid."""
 
 _WITHOUT_CONTENT: Final = ("false", "0", "no_content", "event_only")
 _MAX_NAME_BYTES: Final = 256
@@ -50,23 +53,38 @@ _CANCELLATIONS: Final = {
 
 
 class Operation:
-    """A started span. As a context manager it is current inside the block and ends with it; `_end` ends it by hand.
+    """A started span. As a context manager it is current inside the block and ends with it; `end` ends it by hand.
 
-    Nothing here raises into the app. Ending is safe from any thread or task, and only the first end counts.
+    *id* is the key its row will have (UUID text); *metadata* may be set until it ends. ``await`` on it gives itself, so
+    that one method serves code that awaits and code that does not. Nothing here raises into the app. Ending is safe
+    from any thread or task, and only the first end counts.
     """
 
     def __init__(
-        self, name: str, kind: SpanKind, attributes: AttributeValues, ids: Mapping[str, Any], *, propagate: bool = True
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: AttributeValues,
+        ids: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None,
+        *,
+        propagate: bool = True,
     ) -> None:
         self.span: Span = trace.INVALID_SPAN
-        self.metadata: dict[str, Any] = {}
+        self.metadata: Mapping[str, Any] = {}
         self._context: Context = get_current()
         self._ended = threading.Lock()  # taken once, never released: the cheapest exactly-once
         with guard("start a span"):
+            if metadata:
+                self.metadata = dict(metadata)
+                attributes = {**attributes, METADATA: as_json(metadata)}
             context = with_ids(ids, propagate=propagate)
-            self.span = _tracer(trace.get_tracer_provider()).start_span(
-                as_text(name, _MAX_NAME_BYTES), context, kind, {**attributes, **context_attributes(context)}
-            )
+            inherited = context_attributes(context)
+            attributes = {**attributes, **inherited}
+            if SESSION_ID in inherited:
+                attributes[CONVERSATION_ID] = inherited[SESSION_ID]
+            tracer = _tracer(trace.get_tracer_provider())
+            self.span = tracer.start_span(as_text(name, _MAX_NAME_BYTES), context, kind, attributes)
             self._context = trace.set_span_in_context(self.span, context)
         self.id: str = row_id(self.span)
         self._scope = Scope(self._context)
@@ -95,7 +113,7 @@ class Operation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
     ) -> None:
-        self._end(error)
+        self.end(error=error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -103,24 +121,41 @@ class Operation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
     ) -> None:
-        self._end(error)
+        self.end(error=error)
 
-    def _end(
-        self, error: BaseException | None = None, status: Outcome | None = None, message: str | None = None
-    ) -> None:
-        """End the span once, as *status* or as *error* tells; *message* is what went wrong, in the caller's words."""
+    def __await__(self) -> Generator[None, None, Self]:
+        return self
+        yield
+
+    def end(
+        self,
+        status: Outcome | None = None,
+        *,
+        error_message: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        error: BaseException | None = None,
+    ) -> Self:
+        """End the span; without *status* as *error* tells (None: completed). Ending again changes nothing.
+
+        In an ``except`` block, a *status* other than completed finds the exception by itself. *metadata* is added.
+        """
         if not self._ended.acquire(blocking=False):
-            return
+            return self
         self._scope.leave()
+        if error is None and status in ("failed", "cancelled"):
+            error = sys.exception()
         try:
             with guard("describe the end of a span"):
+                if metadata:
+                    self.metadata = {**self.metadata, **metadata}
                 if self.span.is_recording():
-                    self._describe(error, status or outcome(error), message)
+                    self._describe(status or outcome(error), error, error_message)
         finally:
             with guard("end a span"):
                 self.span.end()
+        return self
 
-    def _describe(self, error: BaseException | None, status: Outcome, message: str | None) -> None:
+    def _describe(self, status: Outcome, error: BaseException | None, message: str | None) -> None:
         if status not in get_args(Outcome):
             raise ValueError(f"status is {status!r}; use completed, failed or cancelled")
         self.span.set_attribute(STATUS, status)

@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
+Items = TypeVar("Items")
+W = TypeVar("W", bound="Watch[Any]")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
@@ -28,15 +30,15 @@ Start = Callable[[tuple[Any, ...], dict[str, Any]], Result[Any]]
 
 
 class Stream(Generic[T]):
-    """An iterator over *source()* that starts *watch()* with the first item asked for and ends it exactly once.
+    """An iterator over ``source(watch)`` that starts the *watch* with the first item and ends it exactly once.
 
     It ends as completed when the source is exhausted, as failed when the source raises (the same exception goes on),
     and as cancelled when the consumer stops early: by `close`, by leaving a ``with`` block, or by dropping it.
     A stream nobody reads asks nobody anything.
     """
 
-    def __init__(self, source: Callable[[], Iterator[T]], watch: Callable[[], Watch[T]]) -> None:
-        self._source = source
+    def __init__(self, source: Callable[[W], Iterator[T]], watch: Callable[[], W]) -> None:
+        self._source: Callable[[Any], Iterator[T]] = source
         self._start = watch
         self._watched: _Watched[Iterator[T], T] | None = None
 
@@ -79,8 +81,8 @@ class Stream(Generic[T]):
 class AsyncStream(Generic[T]):
     """The asynchronous twin of `Stream`; `aclose` and ``async with`` instead of `close` and ``with``."""
 
-    def __init__(self, source: Callable[[], AsyncIterator[T]], watch: Callable[[], Watch[T]]) -> None:
-        self._source = source
+    def __init__(self, source: Callable[[W], AsyncIterator[T]], watch: Callable[[], W]) -> None:
+        self._source: Callable[[Any], AsyncIterator[T]] = source
         self._start = watch
         self._watched: _Watched[AsyncIterator[T], T] | None = None
 
@@ -121,19 +123,16 @@ class AsyncStream(Generic[T]):
         await self.aclose()
 
 
-I = TypeVar("I")
-
-
-class _Watched(Generic[I, T]):
+class _Watched(Generic[Items, T]):
     """An opened stream and its span, which also ends when *owner* is garbage, or when the interpreter exits."""
 
-    def __init__(self, owner: object, watch: Watch[T], source: Callable[[], I]) -> None:
+    def __init__(self, owner: object, watch: Watch[T], source: Callable[[Any], Items]) -> None:
         self.watch = watch
         self.inside = watch.in_pieces()
         self._abandoned = weakref.finalize(owner, _abandon, watch)
         try:
             with self.inside:
-                self.items = source()
+                self.items = source(watch)
         except BaseException as error:
             self.end(error)
             raise
