@@ -13,10 +13,13 @@ from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, Table, crea
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ..schema import Timestamp, timestamp_text
 from .base import Backend, Record, upsert_statement
+from .expressions import percentile
 
 BUSY_SECONDS: Final = 5.0
 """How long a writer waits for another one, of this process or of others."""
@@ -138,6 +141,10 @@ class SQLite(Backend):
 
 
 def _bound(row: Record, times: Sequence[int]) -> list[Any]:
+    """*row* as the driver takes it. Raises `StoreRejected` for what SQLite alone would take, and then cut short."""
+    for value in row:
+        if type(value) is str and "\0" in value:
+            raise StoreRejected("A text with a zero byte cannot be stored.")
     values = list(row)
     for i in times:
         if values[i] is not None:
@@ -159,6 +166,11 @@ def _prepare(driver_connection: sqlite3.Connection, _: object) -> None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(WRITES) else "BEGIN")
+
+
+@compiles(percentile, "sqlite")
+def _percentile(element: percentile, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(func.percentile(*element.clauses), **kw)
 
 
 class _Percentile:
