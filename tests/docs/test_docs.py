@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,24 @@ def test_the_reference_is_what_the_code_says_now() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.fixture(scope="module")
+def model_provider() -> Iterator[dict[str, str]]:
+    """The variables that lead the openai package to the example's provider on this machine."""
+    command = [sys.executable, str(ROOT / "examples/local_provider.py"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        export, *variables = process.stdout.readline().split()
+        assert export == "export"
+        yield dict(variable.split("=", 1) for variable in variables)
+        process.terminate()
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "runs")], ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs_from_top_to_bottom(
+    page: Path, tmp_path: Path, model_provider: dict[str, str]
+) -> None:
     program = tmp_path / "page.py"
     program.write_text("\n".join(blocks(page, "runs")))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANLEDGER_"))}
@@ -72,7 +87,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path
         text=True,
         timeout=60,
         cwd=tmp_path,
-        env=environment,
+        env=environment | model_provider,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
