@@ -5,7 +5,7 @@ The event-based GenAI conventions put content on log records linked to the span 
 (``gen_ai.client.inference.operation.details``, from v1.37).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -48,6 +48,26 @@ def compose(contents: Sequence[Content]) -> Said:
         elif content.name in ROLES:
             prompt += messages_from(_message(record, ROLES[content.name]))
     return Said(dump(prompt), dump(response))
+
+
+def messages_of_events(events: Any) -> tuple[list[Any], list[Any]]:
+    """Prompt and response messages of *events*, one record a message as JSON, each naming itself in ``event.name``."""
+    prompt: list[Any] = []
+    response: list[Any] = []
+    for event in events if isinstance(events, list) else ():
+        if not isinstance(event, dict):
+            continue
+        name = event.get("event.name")
+        if name == CHOICE:
+            response.append({"role": "assistant", **_body(event), "finish_reason": event.get("finish_reason")})
+        elif name in ROLES:
+            prompt.append({"role": ROLES[name], **_body(event)})
+    return prompt, response
+
+
+def _body(event: Mapping[str, Any]) -> dict[str, Any]:
+    message = event.get("message", event)
+    return {k: v for k, v in message.items() if "." not in k} if isinstance(message, dict) else {"content": message}
 
 
 def _message(record: dict[str, Any], role: str) -> dict[str, Any]:

@@ -6,14 +6,36 @@ is merged without a rule.
 
 from typing import Final
 
+from .anthropic_sdk import ANTHROPIC_SDK
 from .base import Dialect, Draft, Field, Operation
+from .claude_code import CLAUDE_CODE
 from .genai import GENAI
+from .haystack import HAYSTACK
+from .laminar import LAMINAR
+from .litellm import LITELLM
+from .logfire import LOGFIRE
+from .mistral_sdk import MISTRAL_SDK
 from .openinference import OPENINFERENCE
+from .openlit import OPENLIT
+from .openllmetry import OPENLLMETRY
 from .own import OWN
+from .pydantic_ai import PYDANTIC_AI
+from .vercel import VERCEL
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
     OWN,
     OPENINFERENCE,
+    CLAUDE_CODE,
+    VERCEL,
+    LITELLM,
+    LAMINAR,
+    PYDANTIC_AI,
+    LOGFIRE,
+    OPENLIT,
+    HAYSTACK,
+    OPENLLMETRY,
+    ANTHROPIC_SDK,
+    MISTRAL_SDK,
     GENAI,  # always spoken, so always last
 )
 
