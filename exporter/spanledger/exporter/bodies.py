@@ -6,6 +6,7 @@ Known are the bodies of OpenAI and what speaks like it, Anthropic, Gemini, Bedro
 ``LLMResult``.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,13 +25,20 @@ USAGE: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage")
 ANSWERS: Final = ("choices", "candidates")
 MARKS: Final = frozenset(("choices", "candidates", "usage", "usage_metadata", "usageMetadata", "generations"))
 """A mapping with none of these is no response body (a bare message, somebody's JSON)."""
+REPR: Final = re.compile(r"\w+\(id='")
+"""How the Python ``repr`` of an SDK's response object begins."""
+REPR_FIELDS: Final = re.compile(r"[(,] ?(?:(id|model|service_tier|finish_reason)='([^']*)'|(\w+_tokens)=(\d+))")
 TOTALS: Final = ("input_tokens", "output_tokens", "total_tokens")
 
 
 def read_response(value: Any) -> dict[str, Any]:
     """The `Draft` fields a response body says, ``usage_raw`` among them; nothing when *value* is no response body."""
     body = parse(value)
-    if not isinstance(body, Mapping) or not MARKS & body.keys():
+    if not isinstance(body, Mapping):
+        return {}
+    if isinstance(raw := body.get("raw"), str) and REPR.match(raw):
+        body = _from_repr(raw)
+    if not MARKS & body.keys():
         return {}
     if isinstance(body.get("generations"), list):
         body = _from_langchain(body)
@@ -92,6 +100,24 @@ def _from_langchain(body: Mapping[str, Any]) -> dict[str, Any]:
     if "usage_metadata" in about:  # LangChain's count, in OTel's meaning whoever the provider is
         about = {key: value for key, value in about.items() if key not in ("usage", "token_usage")}
     return about
+
+
+def _from_repr(raw: str) -> dict[str, Any]:
+    """The ``repr`` of an OpenAI response object (smolagents keeps nothing else) as a body.
+
+    The object's own fields stand around its choices: its id first, its model and usage last.
+    """
+    said: dict[str, Any] = {"usage": {}}
+    for name, word, count_of, count in REPR_FIELDS.findall(raw):
+        if name == "id":
+            said.setdefault(name, word)
+        elif name:
+            said[name] = word
+        else:
+            said["usage"].setdefault(count_of, int(count))
+    if (cached := said["usage"].pop("cached_tokens", None)) is not None:
+        said["usage"]["num_cached_tokens"] = cached
+    return said
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

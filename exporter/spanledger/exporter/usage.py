@@ -95,11 +95,14 @@ BLOCK: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("cache_read_tokens", ("cached_content_token_count",)),
     ("cache_read_tokens", ("input_token_details", "cache_read")),
     ("cache_read_tokens", ("prompt_cache_hit_tokens",)),  # DeepSeek
+    ("cache_read_tokens", ("num_cached_tokens",)),  # Mistral
+    ("cache_read_tokens", ("cached_prompt_tokens",)),  # crewAI
     ("cache_write_tokens", ("prompt_tokens_details", "cache_write_tokens")),
     ("cache_write_tokens", ("input_tokens_details", "cache_write_tokens")),
     ("cache_write_tokens", ("cache_creation_input_tokens",)),
     ("cache_write_tokens", ("cacheWriteInputTokens",)),
     ("cache_write_tokens", ("input_token_details", "cache_creation")),
+    ("cache_write_tokens", ("cache_creation_tokens",)),
     ("cache_write_1h_tokens", ("cache_creation", "ephemeral_1h_input_tokens")),
     ("reasoning_tokens", ("completion_tokens_details", "reasoning_tokens")),
     ("reasoning_tokens", ("output_tokens_details", "reasoning_tokens")),
@@ -107,6 +110,7 @@ BLOCK: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("reasoning_tokens", ("thoughtsTokenCount",)),
     ("reasoning_tokens", ("thoughts_token_count",)),
     ("reasoning_tokens", ("output_token_details", "reasoning")),
+    ("reasoning_tokens", ("reasoning_tokens",)),
     ("audio_input_tokens", ("prompt_tokens_details", "audio_tokens")),
     ("audio_output_tokens", ("completion_tokens_details", "audio_tokens")),
 )

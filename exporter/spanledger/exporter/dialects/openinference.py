@@ -12,6 +12,7 @@ from .. import bodies
 from ..spans import SpanData
 from ..usage import read_block
 from ..values import mapping, money, text, tokens
+from . import genai
 from .base import (
     AGENT,
     CHAIN,
@@ -107,6 +108,8 @@ def operation(span: SpanData) -> Operation | None:
     kind = span.attributes.get(KIND)
     if kind == "LLM" and span.scope == LLAMA_INDEX and span.name.partition(".")[2].startswith("_"):
         return PLUMBING  # its private methods (``OpenAI._prepare_chat_with_tools``) prepare a call, they make none
+    if kind == "CHAIN" and (named := genai.operation(span)) is not None and named.table == "execution":
+        return named  # a native span with OpenInference's kind added says more precisely what it is
     return KINDS.get(kind, TASK) if isinstance(kind, str) else None
 
 
@@ -125,6 +128,8 @@ def adjust(span: SpanData, draft: Draft) -> None:
         _reranking(span, draft)
     elif kind == "RETRIEVER":
         draft["output"] = _documents(span, "retrieval.documents.") or draft.get("output")
+    elif kind == "TOOL":
+        _tool(draft)
     elif kind in ("AGENT", "CHAIN"):
         _agent(span, draft)
 
@@ -197,6 +202,15 @@ def _agent(span: SpanData, draft: Draft) -> None:
             draft["usage_raw"] = block
     if "llm.model_name" in span.attributes:
         draft.setdefault("model_id", span.attributes["llm.model_name"])
+
+
+def _tool(draft: Draft) -> None:
+    """Some packages put the arguments in ``tool.parameters`` (again), others the schema of the arguments."""
+    leftovers = draft["leftovers"]
+    parameters = mapping(leftovers.get("tool.parameters"))
+    if parameters and "properties" not in parameters:
+        if draft.setdefault("input", leftovers["tool.parameters"]) == leftovers["tool.parameters"]:
+            del leftovers["tool.parameters"]
 
 
 def _documents(span: SpanData, prefix: str) -> list[dict[str, Any]]:
