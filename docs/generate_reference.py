@@ -19,8 +19,7 @@ from spanledger.exporter.settings import PREFIX, Settings
 from spanledger.query_api.cli import COMMANDS
 from spanledger.query_api.commands.options import add_command
 from spanledger.query_api.openapi import template
-from spanledger.query_api.parameters import Parameter
-from spanledger.query_api.routes import BASE, ROUTES
+from spanledger.query_api.routes import BASE, ROUTES, Route
 
 PAGE = Path(__file__).with_name("reference.md")
 HEAD = """\
@@ -41,10 +40,7 @@ def settings() -> Iterator[str]:
     yield "Every setting is a variable; where a command has the option of the same name, the option wins.\n"
     yield from table(
         ("variable", "default", "meaning"),
-        (
-            (f"`{PREFIX}{f.name.upper()}`", "" if f.default is None else f"`{f.default}`", f.metadata["help"])
-            for f in fields(Settings)
-        ),
+        ((f"`{PREFIX}{f.name.upper()}`", shown(f.default), f.metadata["help"]) for f in fields(Settings)),
     )
 
 
@@ -58,7 +54,7 @@ def commands() -> Iterator[str]:
         yield f"### spanledger {command.name}\n"
         yield f"{parser.description}\n"
         # argparse has no public way to list what was added.
-        yield from table(("option", "meaning"), map(option, parser._actions))
+        yield from table(("option", "meaning"), (option(action) for action in parser._actions if action.dest != "help"))
         yield f"```\n{trimmed(command.examples)}\n```\n"
 
 
@@ -81,18 +77,27 @@ def endpoints() -> Iterator[str]:
 
 def parameters() -> Iterator[tuple[str, ...]]:
     """Each parameter once, with the paths that take it. Equal names may be different parameters."""
-    takers: dict[int, list[str]] = {}
-    distinct: dict[int, Parameter] = {}
-    for route in ROUTES:
-        for parameter in route.parameters:
-            distinct[id(parameter)] = parameter
-            takers.setdefault(id(parameter), []).append(template(route.path).removeprefix(BASE + "/"))
-    every = [template(route.path).removeprefix(BASE + "/") for route in ROUTES if route.parameters]
-    for key, parameter in distinct.items():
-        default = "" if parameter.default is None else f"`{str(parameter.default).lower()}`"
+    distinct = {id(parameter): parameter for route in ROUTES for parameter in route.parameters}
+    for parameter in distinct.values():
+        takers = [path(route) for route in ROUTES if any(parameter is taken for taken in route.parameters)]
+        if set(ANALYTICS) <= set(takers):
+            takers = [*(taker for taker in takers if taker not in ANALYTICS), "analytics/…"]
         several = " Repeated: any of them." if parameter.repeatable else ""
-        of = "all" if takers[key] == every else ", ".join(f"`{path}`" for path in takers[key])
-        yield f"`{parameter.name}`", parameter.kind.allowed, default, parameter.help + several, of
+        of = ", ".join(f"`{taker}`" for taker in takers)
+        yield f"`{parameter.name}`", parameter.kind.allowed, shown(parameter.default), parameter.help + several, of
+
+
+def path(route: Route) -> str:
+    return template(route.path).removeprefix(BASE + "/")
+
+
+ANALYTICS = [path(route) for route in ROUTES if path(route).startswith("analytics/")]
+
+
+def shown(default: Any) -> str:
+    if default is None:
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def tables() -> Iterator[str]:
