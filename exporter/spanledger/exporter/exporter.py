@@ -6,11 +6,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -18,6 +16,7 @@ from .errors import StoreUnavailable
 from .health import Delivery, Tally
 from .settings import Settings
 from .spans import SpanData, from_sdk
+from .suppression import uninstrumented
 
 if TYPE_CHECKING:  # SQLAlchemy is imported by the exporting thread, not by the application's start
     from sqlalchemy import Engine
@@ -202,13 +201,3 @@ class _Pause:
 
     def end(self) -> None:
         self._length = self._until = 0.0
-
-
-@contextmanager
-def uninstrumented() -> Iterator[None]:
-    """What runs inside emits no spans, though the database driver may be instrumented: else each write makes more."""
-    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-    try:
-        yield
-    finally:
-        detach(token)

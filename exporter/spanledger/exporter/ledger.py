@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 
 from .charges import charge
-from .mapping import map_events, map_spans
+from .custom_prices import CustomPrices
+from .mapping import Mapped, map_events, map_spans
 from .pricing import PriceBook
 from .records import Batch, LLMCall, Receipt
 from .redaction import Redactor
 from .settings import Settings
 from .spans import LogEvent, SpanData
-from .store import Store
+from .store import Store, Written
 
 
 class Ledger:
@@ -34,9 +35,10 @@ class Ledger:
         not migrated.
         """
         settings = settings or Settings.from_environment()
-        prices = PriceBook.open(settings.price_file())
+        prices = settings.price_file()
+        custom = CustomPrices.read(prices) if prices else None
         redactor = Redactor(settings.content, settings.redact)
-        return cls(Store.open(engine if engine is not None else settings.database_url), prices, redactor)
+        return cls(Store.open(engine if engine is not None else settings.database_url), PriceBook(custom), redactor)
 
     def record(self, spans: Sequence[SpanData]) -> Receipt:
         """Store *spans*; see `Receipt` for the answer.
@@ -44,28 +46,35 @@ class Ledger:
         Raises `StoreUnavailable` when the same call may succeed later; then nothing of it counts as recorded. A span
         that can never be stored is rejected in the receipt and takes no other span with it.
         """
+        prepared = self.prepare(spans)
+        refused = self.commit(prepared.batch).rejected
+        reasons = [*prepared.rejected, *dict(refused).values()]
+        recorded = len(spans) - prepared.skipped - len(reasons)
+        return Receipt(len(spans), recorded, prepared.skipped, len(reasons), tuple(dict.fromkeys(reasons)))
+
+    def prepare(self, spans: Sequence[SpanData]) -> Mapped:
+        """The rows of *spans*, redacted and priced: the first half of `record`, which needs no database."""
         mapped = map_spans(spans)
-        refused = self.store.write(self._prepared(mapped.batch)).rejected
-        reasons = [*mapped.rejected, *dict(refused).values()]
-        recorded = len(spans) - mapped.skipped - len(reasons)
-        return Receipt(len(spans), recorded, mapped.skipped, len(reasons), tuple(dict.fromkeys(reasons)))
+        batch = mapped.batch._replace(
+            executions=[self.redactor.execution(row) for row in mapped.batch.executions],
+            llm_calls=[self._priced(self.redactor.llm_call(row)) for row in mapped.batch.llm_calls],
+        )
+        return mapped._replace(batch=batch)
+
+    def commit(self, batch: Batch) -> Written:
+        """Store prepared rows durably: the second half of `record`, and raises as it does."""
+        return self.store.write(batch)
 
     def record_events(self, events: Sequence[LogEvent]) -> Receipt:
         """Store the content that log records carry for spans (before or after them); other records are skipped."""
         contents = [self.redactor.content(content) for content in map_events(events)]
-        refused = self.store.write(Batch(contents=contents)).rejected
+        refused = self.commit(Batch(contents=contents)).rejected
         reasons = [reason for _, reason in refused]
         recorded = len(contents) - len(refused)
         return Receipt(len(events), recorded, len(events) - len(contents), len(refused), tuple(dict.fromkeys(reasons)))
 
     def close(self) -> None:
         self.store.close()
-
-    def _prepared(self, batch: Batch) -> Batch:
-        return batch._replace(
-            executions=[self.redactor.execution(row) for row in batch.executions],
-            llm_calls=[self._priced(self.redactor.llm_call(row)) for row in batch.llm_calls],
-        )
 
     def _priced(self, call: LLMCall) -> LLMCall:
         return call._replace(**charge(self.prices, call).columns())

@@ -270,3 +270,52 @@ tombstones: Final = Table(
     Column("value", String, primary_key=True),
     Column("created_at", Timestamp, nullable=False, server_default=Now()),
 )
+
+# Processes that have written spans on some host, and when they were last seen alive by that host's drainer: what tells
+# an execution that still runs from one whose process has died.
+producers: Final = Table(
+    "producers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("host", String, nullable=False),  # the spool folder's own id: who shares it can see each other's locks
+    Column("first_seen", Timestamp, nullable=False, server_default=Now()),
+    Column("last_seen", Timestamp, nullable=False, server_default=Now()),
+)
+
+# Rows written while their span was still running, and whose they are. A row that has ended since is forgotten here.
+open_rows: Final = Table(
+    "open_rows",
+    metadata,
+    Column("row_id", Identifier, primary_key=True),
+    Column("producer", String, nullable=False),
+    # what a dead producer leaves behind
+    Index("ix_open_rows_producer", "producer"),
+)
+
+# One row per drained spool segment: what its process produced and what became of it. Keyed by the segment's name, so
+# that draining it again, after a crash between commit and unlink, changes no sum.
+deliveries: Final = Table(
+    "deliveries",
+    metadata,
+    Column("segment", String, primary_key=True),
+    Column("producer", String, nullable=False),
+    Column("written_at", Timestamp, nullable=False),  # when the process began the segment
+    Column("produced", Integer, nullable=False),
+    Column("stored", Integer, nullable=False),
+    Column("skipped", Integer, nullable=False),
+    Column("dropped", Json),  # {reason: how many}, NULL for none
+    # GET /analytics/completeness: a window
+    Index("ix_deliveries_written", "written_at"),
+)
+
+# Spans the database refuses for good, with the reason: kept whole, so that a fix can bring them back.
+dead_letters: Final = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Identifier, primary_key=True),
+    Column("trace_id", String(32), nullable=False),
+    Column("span_id", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False, server_default=Now()),
+)

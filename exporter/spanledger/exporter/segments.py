@@ -24,6 +24,8 @@ OPEN: Final = ".seg"
 SEALED: Final = ".ready"
 CORRUPT: Final = ".corrupt"
 ALIVE: Final = ".alive"
+LEASE: Final = "drain.lock"
+IDENTITY: Final = "spool.id"
 
 
 class Presence:
@@ -95,9 +97,9 @@ class Claim:
         return cls(path, descriptor, parsed)
 
     @property
-    def producer(self) -> str:
-        """Who wrote it."""
-        return self.path.stem.partition("-")[2]
+    def name(self) -> str:
+        """``<time_ns>-<producer>``: unique, and the same however often it is drained."""
+        return self.path.stem
 
     @property
     def size(self) -> int:
@@ -117,6 +119,37 @@ class Claim:
         close(self._descriptor)
 
 
+class Lease:
+    """The right to drain a folder: one process on the host has it, until it gives it up or dies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def take(cls, folder: Path) -> "Lease | None":
+        """The lease, or None while another process has it."""
+        descriptor = _try_lock(folder / LEASE, os.O_RDWR | os.O_CREAT)
+        return None if descriptor is None else cls(descriptor)
+
+    def give_up(self) -> None:
+        close(self.descriptor)
+
+
+def identity(folder: Path) -> str:
+    """The folder's own id, made once: whoever shares the folder shares its locks, and is the same host to us."""
+    path = folder / IDENTITY
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return path.read_text() or "unnamed"
+    try:
+        name = uuid.uuid4().hex
+        os.write(descriptor, name.encode())
+        return name
+    finally:
+        close(descriptor)
+
+
 def is_alive(folder: Path, producer: str) -> bool:
     """Whether the process that named itself *producer* still runs. Asking buries a dead one: its name never returns."""
     path = folder / f"{producer}{ALIVE}"
@@ -131,7 +164,7 @@ def is_alive(folder: Path, producer: str) -> bool:
 def _try_lock(path: Path, flags: int) -> int | None:
     """A descriptor of *path* with its lock; None when the file is gone, not ours to open, or somebody has the lock."""
     try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:
         return None
     try:

@@ -31,7 +31,22 @@ from typing import Final, Literal, NamedTuple
 import orjson
 
 from .frames import Kind, encode
-from .segments import CORRUPT, HAS_LOCKS, OPEN, SEALED, Claim, Presence, Segment, age, close, is_alive, sync, sync_path
+from .segments import (
+    CORRUPT,
+    HAS_LOCKS,
+    OPEN,
+    SEALED,
+    Claim,
+    Lease,
+    Presence,
+    Segment,
+    age,
+    close,
+    identity,
+    is_alive,
+    sync,
+    sync_path,
+)
 
 Durability = Literal["memory", "process", "power"]
 
@@ -39,6 +54,7 @@ SEGMENT_BYTES: Final = 1024 * 1024
 SEGMENT_SECONDS: Final = 1.0
 FREE_DISK: Final = 0.05
 """The share of the disk that is left to others."""
+
 FULL: Final = "spool_full"
 DISK_FULL: Final = "disk_full"
 UNWRITABLE: Final = "spool_unwritable"
@@ -60,7 +76,10 @@ class Spool:
     `claims` is for whoever drains.
     """
 
+    id: str
+    """The folder's own, the same for every process that shares it."""
     _presence: Presence | None
+    _lease: Lease | None
     _segment: Segment | None
     _unsynced: list[Path]
     _dropped: Counter[str]
@@ -84,9 +103,13 @@ class Spool:
         self._max_age = max_age
         self._has_room = True
         _own_folder(folder)
+        self.id = identity(folder)
         self._begin()
         restart = weakref.WeakMethod(self._restart)
         os.register_at_fork(after_in_child=lambda: (again := restart()) and again())
+
+    def __str__(self) -> str:
+        return str(self.folder)
 
     def append(self, kind: Kind, body: bytes) -> bool:
         """Keep one frame; True once no death of this process can lose it. False: dropped, and counted."""
@@ -125,6 +148,23 @@ class Spool:
         for path in sorted(self.folder.iterdir()):
             if path.suffix in (OPEN, SEALED) and (claim := Claim.take(path)) is not None:
                 yield claim
+
+    def lease(self) -> bool:
+        """Whether this process is the one that drains, taking the lease if it is free."""
+        if self._lease is None:
+            self._lease = Lease.take(self.folder)
+        return self._lease is not None
+
+    def give_up_lease(self) -> None:
+        """Let another process drain."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.give_up()
+
+    def waiting(self) -> bool:
+        """Whether a sealed segment of this process still waits to be drained."""
+        presence = self._presence
+        return presence is not None and any(self.folder.glob(f"*-{presence.producer}{SEALED}"))
 
     def usage(self) -> Usage:
         """What waits to be drained, that of living processes included."""
@@ -214,6 +254,7 @@ class Spool:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._presence = None
+        self._lease = None
         self._segment = None
         self._unsynced = []
         self._dropped = Counter()
@@ -223,7 +264,7 @@ class Spool:
         """Begin anew in a forked child. What the parent had open stays the parent's: only our copy of it is closed,
         and at once, because while a copy is open the parent's locks outlive the parent. Its lock may be held by a
         thread that does not exist here."""
-        inherited = (self._segment, self._presence)
+        inherited = (self._segment, self._presence, self._lease)
         self._begin()
         for file in inherited:
             if file is not None:

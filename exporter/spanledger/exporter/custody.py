@@ -1,0 +1,155 @@
+"""`Custody`: the drainer's book: what each segment delivered, what is still running, who has died, what was refused."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Column, Connection, Table, delete, exists, insert, or_, select, update
+
+from .records import ABANDONED, CANCELLED, STARTED
+from .schema import Now, dead_letters, deliveries, execution_logs, llm_call_logs, open_rows, producers
+from .store import Store
+from .values import MAX_INT, json_text
+
+SILENCE: Final = timedelta(seconds=90)
+"""How long another host's drainer may be silent before its running rows are given up."""
+DIED: Final = "the process that ran it died"
+
+
+class DeadLetter(NamedTuple):
+    """A span the database refuses. *body* is its spool frame, decoded as text."""
+
+    id: str
+    trace_id: str
+    span_id: str
+    reason: str
+    body: str
+
+
+class Handover(NamedTuple):
+    """What became of one segment: ``produced == stored + skipped + sum(dropped)``.
+
+    *opened* are the ids of rows that were still running when it was drained.
+    """
+
+    segment: str
+    producer: str
+    written_at: datetime
+    produced: int
+    stored: int
+    skipped: int
+    dropped: Mapping[str, int]
+    opened: Sequence[str]
+    dead: Sequence[DeadLetter]
+
+
+class Custody:
+    """The book of one spool folder (*host*) in the database its spans go to. For one drainer at a time."""
+
+    def __init__(self, store: Store, host: str) -> None:
+        self._store = store
+        self._host = host
+
+    def enter(self, handovers: Sequence[Handover]) -> None:
+        """Write down what became of some segments, whose rows are already committed. Idempotent."""
+        self._store.backend.transact(lambda connection: self._enter(connection, handovers))
+
+    def attend(self, is_alive: Callable[[str], bool]) -> int:
+        """Say that this host's running processes are alive, and cancel what dead ones left running: how many rows.
+
+        *is_alive* answers for producers of this host. Others are given up after `SILENCE`, by the database's clock.
+        """
+        return self._store.backend.transact(lambda connection: self._attend(connection, is_alive))
+
+    def _enter(self, connection: Connection, handovers: Sequence[Handover]) -> None:
+        names = {handover.producer for handover in handovers}
+        known = set(connection.scalars(select(producers.c.id).where(producers.c.id.in_(names))))
+        _insert(connection, producers, [{"id": name, "host": self._host} for name in sorted(names - known)])
+        _replace(
+            connection,
+            deliveries.c.segment,
+            [
+                {
+                    "segment": h.segment,
+                    "producer": h.producer,
+                    "written_at": h.written_at,
+                    "produced": h.produced,
+                    "stored": h.stored,
+                    "skipped": h.skipped,
+                    "dropped": json_text(h.dropped) if h.dropped else None,
+                }
+                for h in handovers
+            ],
+        )
+        opened = {row_id: h.producer for h in handovers for row_id in h.opened}
+        _replace(connection, open_rows.c.row_id, [{"row_id": id, "producer": name} for id, name in opened.items()])
+        letters = {letter.id: letter for h in handovers for letter in h.dead}
+        _replace(connection, dead_letters.c.id, [letter._asdict() for letter in letters.values()])
+
+    def _attend(self, connection: Connection, is_alive: Callable[[str], bool]) -> int:
+        _forget_ended(connection)
+        running = connection.execute(
+            select(producers.c.id, producers.c.host, producers.c.last_seen).where(
+                exists().where(open_rows.c.producer == producers.c.id)
+            )
+        ).all()
+        if not running:
+            return 0
+        now = connection.execute(select(Now())).scalar_one()
+        alive, dead = [], {}
+        for name, host, last_seen in running:
+            if host == self._host and is_alive(name):
+                alive.append(name)
+            elif host == self._host or last_seen < now - SILENCE:
+                dead[name] = last_seen
+        connection.execute(update(producers).where(producers.c.id.in_(alive)).values(last_seen=Now()))
+        return sum(_abandon(connection, name, last_seen) for name, last_seen in dead.items())
+
+
+def _abandon(connection: Connection, producer: str, last_seen: datetime) -> int:
+    """Cancel what *producer* left running; a late end still replaces it. The rows end when it was last seen."""
+    left = select(open_rows.c.row_id).where(open_rows.c.producer == producer)
+    cancelled = 0
+    for table in (execution_logs, llm_call_logs):
+        rows = connection.execute(
+            select(table.c.id, table.c.start_time).where(table.c.id.in_(left), table.c.status == STARTED)
+        ).all()
+        for id, start in rows:
+            end = max(start, last_seen)
+            connection.execute(
+                update(table)
+                .where(table.c.id == id, table.c.status == STARTED)
+                .values(
+                    status=CANCELLED,
+                    error_type=ABANDONED,
+                    error_message=DIED,
+                    end_time=end,
+                    duration_ms=min((end - start) // timedelta(milliseconds=1), MAX_INT),
+                    updated_at=Now(),
+                )
+            )
+        cancelled += len(rows)
+    connection.execute(delete(open_rows).where(open_rows.c.producer == producer))
+    return cancelled
+
+
+def _forget_ended(connection: Connection) -> None:
+    still_running = or_(
+        *(
+            exists().where(table.c.id == open_rows.c.row_id, table.c.status == STARTED)
+            for table in (execution_logs, llm_call_logs)
+        )
+    )
+    connection.execute(delete(open_rows).where(~still_running))
+
+
+def _replace(connection: Connection, key: Column[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert *rows* in place of those with their keys: the same again, after a crash, changes nothing."""
+    if rows:
+        connection.execute(delete(key.table).where(key.in_([row[key.name] for row in rows])))
+        _insert(connection, key.table, rows)
+
+
+def _insert(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    if rows := list(rows):
+        connection.execute(insert(table), rows)
