@@ -12,9 +12,12 @@ from .claude_code import CLAUDE_CODE
 from .genai import GENAI
 from .haystack import HAYSTACK
 from .laminar import LAMINAR
+from .langfuse import LANGFUSE
+from .langsmith import LANGSMITH
 from .litellm import LITELLM
 from .logfire import LOGFIRE
 from .mistral_sdk import MISTRAL_SDK
+from .mlflow import MLFLOW
 from .openinference import OPENINFERENCE
 from .openlit import OPENLIT
 from .openllmetry import OPENLLMETRY
@@ -24,6 +27,9 @@ from .vercel import VERCEL
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
     OWN,
+    LANGFUSE,
+    MLFLOW,
+    LANGSMITH,
     OPENINFERENCE,
     CLAUDE_CODE,
     VERCEL,

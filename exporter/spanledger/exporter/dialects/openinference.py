@@ -208,9 +208,10 @@ def _tool(draft: Draft) -> None:
     """Some packages put the arguments in ``tool.parameters`` (again), others the schema of the arguments."""
     leftovers = draft["leftovers"]
     parameters = mapping(leftovers.get("tool.parameters"))
-    if parameters and "properties" not in parameters:
-        if draft.setdefault("input", leftovers["tool.parameters"]) == leftovers["tool.parameters"]:
-            del leftovers["tool.parameters"]
+    if not parameters or "properties" in parameters:
+        return
+    if draft.setdefault("input", leftovers["tool.parameters"]) == leftovers["tool.parameters"]:
+        del leftovers["tool.parameters"]
 
 
 def _documents(span: SpanData, prefix: str) -> list[dict[str, Any]]:
