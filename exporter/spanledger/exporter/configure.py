@@ -109,11 +109,9 @@ def configure(
     return configured
 
 
-def use_database(database: "str | Engine") -> Configured:
-    """What the loggers call with the database they were given: where to write, nothing else. No-op once configured."""
-    if isinstance(database, str):
-        return configure(database, instrument=False)
-    return configure(engine=database, instrument=False)
+def use_database(database_url: str | None = None) -> Configured:
+    """What the loggers call with the URL of the database they were given: where to write, and nothing else."""
+    return configure(database_url, instrument=False)
 
 
 def _tracer_provider(current: trace.TracerProvider, service_name: str | None) -> TracerProvider:

@@ -1,0 +1,1 @@
+"""One file per command of `spanledger`; `options` is what they share."""
