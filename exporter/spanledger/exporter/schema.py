@@ -100,7 +100,6 @@ def _now_as_text(element: Now, compiler: SQLCompiler, **kw: Any) -> str:
     return "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
 
 
-
 def _audit_columns() -> tuple[Column[Any], Column[Any]]:
     """When the row was first and last written, by the database's own clock."""
     return (
@@ -318,4 +317,17 @@ dead_letters: Final = Table(
     Column("reason", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("created_at", Timestamp, nullable=False, server_default=Now()),
+)
+
+# What a call was charged before `spanledger reprice` changed it: the books can always say what was said earlier.
+former_charges: Final = Table(
+    "former_charges",
+    metadata,
+    Column("call_id", Identifier, primary_key=True),
+    Column("replaced_at", Timestamp, primary_key=True, server_default=Now()),
+    Column("input_cost", Double),
+    Column("output_cost", Double),
+    Column("total_cost", Double),
+    Column("cost_source", String),
+    Column("price_ref", String),
 )
