@@ -57,7 +57,12 @@ def read_family(connection: Connection, backend: Backend, traces: Iterable[str],
     for _ in range(MOST_ROUNDS):
         known |= new
         found = _standing(connection, backend, new)
-        family = Family(*([*before, *more] for before, more in zip(family, found, strict=True)))
+        family = Family(
+            [*family.executions, *found.executions],
+            [*family.llm_calls, *found.llm_calls],
+            [*family.bridges, *found.bridges],
+            [*family.contents, *found.contents],
+        )
         sightings += [_sighting(call) for call in found.llm_calls]
         new = _linked(connection, backend, sightings) - known
         if not new:

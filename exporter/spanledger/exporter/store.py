@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     exists,
     insert,
+    or_,
     select,
     true,
     update,
@@ -30,13 +31,13 @@ from .backends.base import Record
 from .errors import StoreRejected, StoreUnavailable
 from .family import read_family
 from .lineage import Change, Family, Settlement, settle
-from .records import Batch, Content, Execution, LLMCall
+from .records import Batch, Bridge, Content, Execution, LLMCall
 from .schema import Now, bridge_spans, content_events, execution_logs, llm_call_logs, metadata, tombstones
 from .spans import row_id_of
 
-TABLES: Final = (execution_logs, llm_call_logs, bridge_spans, content_events)
-"""In the order of `Batch` and `Family`."""
 ROWS: Final = (execution_logs, llm_call_logs)
+TABLES: Final = (*ROWS, bridge_spans, content_events)
+"""In the order of `Batch`."""
 
 ROW: Final = "row"
 EXECUTION: Final = "execution"
@@ -50,8 +51,6 @@ LEFT_OVERS: Final = (
 
 PORTION: Final = 1000
 """Rows that `Store.purge` deletes in one transaction: some ten milliseconds in which writers wait."""
-
-B = TypeVar("B", Batch, Family)
 
 
 class Written(NamedTuple):
@@ -136,15 +135,15 @@ class Store:
         try:
             return Written(self.backend.transact(lambda connection: self._write(connection, batch)))
         except StoreRejected as refusal:
-            rows = [(place, row) for place, rows in enumerate(batch) for row in rows]
+            rows = [row for _, rows in _by_table(batch) for row in rows]
             if len(rows) == 1:
-                return Written(0, [(rows[0][1].id, str(refusal))])
+                return Written(0, [(rows[0].id, str(refusal))])
             half = len(rows) // 2
             first, second = self.write(_of(rows[:half])), self.write(_of(rows[half:]))
             return Written(first.stored + second.stored, [*first.rejected, *second.rejected])
 
     def delete_execution(self, execution_id: str) -> Deleted:
-        """Delete a run for good: its rows, its content, and what only they needed. Redelivery does not bring it back."""
+        """Delete a run for good: its rows, its content, and what only they needed. No redelivery brings it back."""
         return self.backend.transact(lambda connection: self._delete(connection, execution_id))
 
     def purge(
@@ -176,7 +175,7 @@ class Store:
 
     def _write(self, connection: Connection, batch: Batch) -> int:
         batch = self._undeleted(connection, batch)
-        traces = {row.trace_id for rows in batch for row in rows}
+        traces = {row.trace_id for _, rows in _by_table(batch) for row in rows}
         family = read_family(connection, self.backend, traces, batch.llm_calls)
         settlement = settle(batch, family)
         # Which run a row belongs to is known only now; without the rows of a deleted one the rest is settled anew.
@@ -188,8 +187,8 @@ class Store:
 
     def _undeleted(self, connection: Connection, batch: Batch) -> Batch:
         """*batch* without the rows that were deleted, and without the contents and bridges of their spans."""
-        ids = self._tombstones(connection, ROW, (_span_row(row) for rows in batch for row in rows))
-        return _without(batch, ids)
+        deleted = self._tombstones(connection, ROW, (_span_row(row) for _, rows in _by_table(batch) for row in rows))
+        return _without(batch, deleted) if deleted else batch
 
     def _tombstones(self, connection: Connection, kind: str, values: Iterable[str]) -> set[str]:
         """Those of *values* that were deleted."""
@@ -198,19 +197,17 @@ class Store:
         return set(connection.scalars(found))
 
     def _apply(self, connection: Connection, settlement: Settlement) -> None:
-        for table, rows in zip(TABLES, settlement.batch, strict=True):
+        for table, rows in _by_table(settlement.batch):
             if distinct := {row.id: row for row in rows}:
                 # In the order of their ids, so that two writers never wait for each other.
                 self.backend.upsert(connection, table, sorted(distinct.values(), key=attrgetter("id")))
         for (name, columns), changes in _alike(settlement.changes).items():
             table = metadata.tables[name]
-            statement = (
-                update(table)
-                .where(table.c.id == bindparam("_id"))
-                .values({column: bindparam(f"_{column}") for column in columns} | {"updated_at": Now()})
-            )
-            rows = [{"_id": c.id} | {f"_{column}": c.values[column] for column in columns} for c in changes]
-            connection.execute(statement, rows)
+            new = {column: bindparam(f"new_{column}", type_=table.c[column].type) for column in columns}
+            differs = or_(*(table.c[column].is_distinct_from(value) for column, value in new.items()))
+            statement = update(table).where(table.c.id == bindparam("row"), differs).values(new | {"updated_at": Now()})
+            values = [{"row": c.id} | {f"new_{name}": value for name, value in c.values.items()} for c in changes]
+            connection.execute(statement, values)
         if settlement.retracted:
             retracted = self.backend.among(llm_call_logs.c.id, settlement.retracted)
             connection.execute(delete(llm_call_logs).where(retracted))
@@ -220,29 +217,28 @@ class Store:
         traces: set[str] = set()
         for table in ROWS:
             traces.update(connection.scalars(select(table.c.trace_id).where(table.c.execution_id == execution_id)))
+        if not traces:
+            return Deleted(0, 0)
         family = read_family(connection, self.backend, traces, ())
-        doomed = {node.id for node in (*family.executions, *family.llm_calls) if node.execution_id == execution_id}
-        kept = _without(family, doomed)
-        alive = {row.trace_id for row in (*kept.executions, *kept.llm_calls)}
-        kept = kept._replace(bridges=[bridge for bridge in kept.bridges if bridge.trace_id in alive])
-        kept = kept._replace(contents=[content for content in kept.contents if content.trace_id in alive])
-        deleted = []
-        for table, before, after in zip(TABLES, family, kept, strict=True):
-            ids = {row.id for row in before} - {row.id for row in after}
+        kept = Family(
+            [node for node in family.executions if node.execution_id != execution_id],
+            [node for node in family.llm_calls if node.execution_id != execution_id],
+        )
+        executions = {node.id for node in family.executions} - {node.id for node in kept.executions}
+        calls = {node.id for node in family.llm_calls} - {node.id for node in kept.llm_calls}
+        alive = {node.trace_id for nodes in (kept.executions, kept.llm_calls) for node in nodes}
+        kept = kept._replace(
+            bridges=[bridge for bridge in family.bridges if bridge.trace_id in alive],
+            contents=[c for c in family.contents if c.trace_id in alive and _span_row(c) not in executions | calls],
+        )
+        bridges = {bridge.id for bridge in family.bridges} - {bridge.id for bridge in kept.bridges}
+        contents = {content.id for content in family.contents} - {content.id for content in kept.contents}
+        for table, ids in zip(TABLES, (executions, calls, bridges, contents), strict=True):
             connection.execute(delete(table).where(self.backend.among(table.c.id, ids)))
-            deleted.append(ids)
-        self._bury(connection, ROW, deleted[0] | deleted[1] | deleted[2])
-        if doomed:
-            self._bury(connection, EXECUTION, [execution_id])
+        buried = [(EXECUTION, execution_id), *((ROW, id) for id in sorted(executions | calls | bridges))]
+        connection.execute(insert(tombstones), [{"kind": kind, "value": value} for kind, value in buried])
         self._apply(connection, settle(Batch(), kept))  # a call that was the duplicate of a deleted one counts again
-        return Deleted(len(deleted[0]), len(deleted[1]))
-
-    def _bury(self, connection: Connection, kind: str, values: Iterable[str]) -> None:
-        rows = [
-            {"kind": kind, "value": value} for value in sorted(set(values) - self._tombstones(connection, kind, values))
-        ]
-        if rows:
-            connection.execute(insert(tombstones), rows)
+        return Deleted(len(executions), len(calls))
 
     def _walk(
         self, table: Table, key: ColumnElement[Any], reach: ColumnElement[bool], doomed: ColumnElement[bool]
@@ -268,6 +264,19 @@ class Store:
             time.sleep(time.monotonic() - began)
 
 
+def _by_table(batch: Batch) -> Sequence[tuple[Table, Sequence[Record]]]:
+    return list(zip(TABLES, batch, strict=True))
+
+
+def _of(rows: Sequence[Record]) -> Batch:
+    return Batch(
+        [row for row in rows if isinstance(row, Execution)],
+        [row for row in rows if isinstance(row, LLMCall)],
+        [row for row in rows if isinstance(row, Bridge)],
+        [row for row in rows if isinstance(row, Content)],
+    )
+
+
 def _runs(batch: Batch) -> Iterator[Execution | LLMCall]:
     return chain(batch.executions, batch.llm_calls)
 
@@ -277,20 +286,9 @@ def _span_row(row: Record) -> str:
     return row_id_of(row.trace_id, row.span_id) if isinstance(row, Content) else row.id
 
 
-def _without(rows: B, span_rows: Collection[str]) -> B:
-    """A batch or family without what is about spans in *span_rows*."""
-    return (
-        rows._replace(
-            **{kind: [row for row in getattr(rows, kind) if _span_row(row) not in span_rows] for kind in rows._fields}
-        )
-        if span_rows
-        else rows
-    )
-
-
-def _of(rows: Sequence[tuple[int, Record]]) -> Batch:
-    """The batch of *rows*, each with its place in `Batch`."""
-    return Batch(*([row for place, row in rows if place == kind] for kind in range(len(TABLES))))
+def _without(batch: Batch, span_rows: Collection[str]) -> Batch:
+    """*batch* without what is about the spans whose rows have these ids."""
+    return _of([row for _, rows in _by_table(batch) for row in rows if _span_row(row) not in span_rows])
 
 
 def _alike(changes: Iterable[Change]) -> dict[tuple[str, Sequence[str]], list[Change]]:

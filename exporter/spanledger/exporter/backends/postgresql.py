@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, NamedTuple
 
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import (
     Boolean,
     Column,
@@ -34,7 +36,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from ..errors import StoreError, StoreRejected, StoreUnavailable
+from ..errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ..schema import Timestamp
 from .base import Backend, Record, upsert_statement
 from .expressions import percentile
@@ -98,6 +100,10 @@ class PostgreSQL(Backend):
         return column == any_(cast(list(values), ARRAY(column.type)))
 
     def _connectable(self, url: URL) -> Engine:
+        try:
+            make_conninfo(**dict.fromkeys(url.query, ""))
+        except psycopg.ProgrammingError as error:
+            raise ConfigurationError(f"The PostgreSQL URL cannot be used: {_one_line(error)}.") from None
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_size=CONNECTIONS,
@@ -137,7 +143,7 @@ class PostgreSQL(Backend):
 
     def _explain(self, error: BaseException) -> StoreError:
         state = _sqlstate(error)
-        sentence = " ".join(str(error).split())
+        sentence = _one_line(error)
         if state[:2] in ("22", "23", "54") or (not state and isinstance(error, psycopg.DataError)):
             return StoreRejected(f"PostgreSQL refuses a value: {sentence}.")
         if state in ("42P01", "42703"):
@@ -154,7 +160,7 @@ class _Staging(NamedTuple):
     """How rows of one table travel: a temporary table of the session, and what fills and empties it."""
 
     create: Executable
-    copy: str
+    copy: sql.Composed
     types: Sequence[str]
     upsert: Executable
 
@@ -172,7 +178,7 @@ class _Staging(NamedTuple):
         arrived = select(*(cast(incoming.c[column.name], column.type) for column in columns)).order_by(incoming.c.id)
         return cls(
             create=CreateTable(incoming, if_not_exists=True),
-            copy=f"COPY {incoming.name} FROM STDIN (FORMAT BINARY)",
+            copy=sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(incoming.name)),
             types=[TYPES.get(kind, "text") for kind in wired],
             upsert=upsert_statement(insert(table).from_select(list(fields), arrived), table, fields),
         )
@@ -189,6 +195,10 @@ def _hash(key: Any) -> ColumnElement[int]:
     return func.hashtextextended(func.concat("spanledger:", key), 0)
 
 
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
 def _sqlstate(error: BaseException | None) -> str:
     error = getattr(error, "orig", error)
     return getattr(error, "sqlstate", None) or ""
@@ -196,7 +206,10 @@ def _sqlstate(error: BaseException | None) -> str:
 
 def _prepare(driver_connection: psycopg.Connection[Any], _: object) -> None:
     # Not by startup options, which a connection pooler between us and the server would refuse.
-    driver_connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in SESSION.items()))
+    settings = sql.SQL("; ").join(
+        sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in SESSION.items()
+    )
+    driver_connection.execute(settings)
     driver_connection.commit()
 
 

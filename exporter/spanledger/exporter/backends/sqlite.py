@@ -145,7 +145,7 @@ def _bound(row: Record, times: Sequence[int]) -> list[Any]:
     for value in row:
         if type(value) is str and "\0" in value:
             raise StoreRejected("A text with a zero byte cannot be stored.")
-    values = list(row)
+    values: list[Any] = list(row)
     for i in times:
         if values[i] is not None:
             values[i] = timestamp_text(values[i])

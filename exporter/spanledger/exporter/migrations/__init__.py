@@ -3,17 +3,16 @@
 ``versions/`` holds one file per revision, named as its id. A database remembers where it stands in the table
 `VERSION_TABLE`, apart from an application's own Alembic history.
 
-An application that would rather run our revisions with its own adds our folder to its ``alembic.ini``
-(``version_locations = %(here)s/versions spanledger.exporter:migrations/versions``) and upgrades to ``heads``: they are a
-branch of their own, labelled ``spanledger``. Its ``alembic_version`` then says where the database stands, and
-spanledger leaves migrating to it.
+An application that would rather run our revisions with its own adds ``spanledger.exporter:migrations/versions`` to the
+``version_locations`` of its ``alembic.ini`` and upgrades to ``heads``: they are a branch of their own, labelled
+``spanledger``. Its ``alembic_version`` then says where the database stands, and spanledger leaves migrating to it.
 """
 
 import threading
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, String, column, inspect, select, table
 
 from ..errors import ConfigurationError, StoreUnavailable
 
@@ -63,7 +62,7 @@ def _standing(connection: Connection) -> tuple[str, str | None]:
     """The table that says where the database stands, and the revision it names, if any."""
     for name in (VERSION_TABLE, APPLICATION_TABLE):
         if inspect(connection).has_table(name):
-            version = column("version_num", None)
+            version = column("version_num", String)
             names = connection.scalars(select(version).select_from(table(name, version)))
             if ours := [revision for revision in names if revision.startswith(PREFIX)]:
                 return name, max(ours)
