@@ -86,9 +86,9 @@ def _settle_nested(calls: Mapping[str, Candidate], verdict: dict[str, Verdict]) 
             children[parent.id].append(call)
     if not children:
         return
-    standing: dict[str, list[Candidate]] = {}  # the counted calls of the subtree under a call
+    standing: dict[str, list[Candidate]] = {}  # the counted calls of the subtree under a call; none yet in a cycle
     for call in _innermost_first(calls.values(), children):
-        inner = [c for child in children.get(call.id, ()) for c in standing[child.id]]
+        inner = [c for child in children.get(call.id, ()) for c in standing.get(child.id, ())]
         if not verdict[call.id].counted:
             standing[call.id] = inner
         elif not inner:
@@ -139,7 +139,7 @@ def _settle_same_response(calls: Mapping[str, Candidate], verdict: dict[str, Ver
         group.sort(key=_preference)
         kept: list[Candidate] = []
         for call in group:
-            twin = next((k for k in kept if _overlap(k, call) and _tokens_agree(k, call)), None)
+            twin = next((k for k in kept if _overlap(k, call) and _is_same_answer(k, call)), None)
             if twin is None:
                 kept.append(call)  # a server that reuses ids: another moment or other tokens is another request
             else:
@@ -170,7 +170,9 @@ def _settle_twins(calls: Mapping[str, Candidate], verdict: dict[str, Verdict]) -
 
 
 def _is_twin(a: Candidate, b: Candidate) -> bool:
-    if a.scope == b.scope or _sort(a) != _sort(b) or not a.models & b.models or not _contained(a, b):
+    if a.scope == b.scope or _sort(a) != _sort(b) or not _contained(a, b):
+        return False
+    if a.models and b.models and not a.models & b.models:
         return False
     if a.response_id and b.response_id and a.response_id != b.response_id:
         return False
@@ -184,9 +186,10 @@ def _sort(call: Candidate) -> str:
     return call.call_type if call.call_type in ("embedding", "rerank") else "generation"
 
 
-def _preference(call: Candidate) -> tuple[bool, bool, bool, datetime, str]:
-    """The better witness of a request sorts first: it has usage, an owner, an id; then the inner (later) one."""
-    return (not call.has_usage, not call.owned, not call.response_id, call.start, call.id)
+def _preference(call: Candidate) -> tuple[bool, bool, bool, bool, datetime, str]:
+    """The better witness of a request sorts first: it has usage, an owner, an id, the provider's own word."""
+    hearsay = call.scope not in SELF_INSTRUMENTED
+    return (not call.has_usage, not call.owned, not call.response_id, hearsay, call.start, call.id)
 
 
 def _overlap(a: Candidate, b: Candidate) -> bool:
@@ -200,8 +203,14 @@ def _contained(a: Candidate, b: Candidate) -> bool:
     )
 
 
-def _tokens_agree(a: Candidate, b: Candidate) -> bool:
-    return a.tokens == b.tokens or not (a.has_usage and b.has_usage)
+def _is_same_answer(a: Candidate, b: Candidate) -> bool:
+    """Whether two calls with one response id are one request: equal tokens, or one seen from two sides.
+
+    Two instrumentations may count differently (one adds Anthropic's first estimate to the final count).
+    """
+    if a.tokens == b.tokens or not (a.has_usage and b.has_usage):
+        return True
+    return a.scope != b.scope and _contained(a, b)
 
 
 def _sum(values: Iterable[int | None]) -> int:
