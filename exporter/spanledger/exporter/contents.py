@@ -2,7 +2,7 @@
 
 The event-based GenAI conventions put content on log records linked to the span by its ids: one record a message
 (``gen_ai.user.message``, ``gen_ai.choice``; semantic conventions up to v1.36) or one for the whole call
-(``gen_ai.client.inference.operation.details``, from v1.37).
+(``gen_ai.client.inference.operation.details``, from v1.37). Claude Code has events of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ import orjson
 
 from .messages import Message, dump, messages_from, system_message
 from .records import Content
+from .spans import LogEvent
+from .values import text
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 CHOICE: Final = "gen_ai.choice"
@@ -22,24 +24,47 @@ ROLES: Final = {
     "gen_ai.tool.message": "tool",
 }
 EVENT_NAMES: Final = frozenset((DETAILS, CHOICE, *ROLES))
-"""Names of the log records that carry content; every other record is not ours."""
+"""Names of the log records that carry content by OTel's conventions."""
+
+
+CLAUDE_CODE: Final = "com.anthropic.claude_code.events"
+CLAUDE_CODE_EVENTS: Final = frozenset(("api_request", "assistant_response"))
+"""Events of Claude Code that say what its spans do not. They stand under the span around the request and name the
+request in ``request_id``."""
 
 
 class Said(NamedTuple):
-    """Prompt and response as the columns hold them, None where no record said."""
+    """What the columns of a call hold by its records' word, None where none said."""
 
     prompt: str | None
     response: str | None
+    response_model: str | None = None
+
+
+def is_content(event: LogEvent) -> bool:
+    """Whether the log record says what a span's call said."""
+    if not event.trace_id or not event.span_id:
+        return False
+    return event.name in EVENT_NAMES or (event.scope == CLAUDE_CODE and event.name in CLAUDE_CODE_EVENTS)
+
+
+def addressee(content: Content) -> str | None:
+    """The response id of the call a record speaks of, where it does not stand under that call's span."""
+    if content.name not in CLAUDE_CODE_EVENTS:
+        return None
+    answer = orjson.loads(content.body)["attributes"].get("request_id")
+    return answer if isinstance(answer, str) else ""
 
 
 def compose(contents: Sequence[Content]) -> Said:
     """The prompt and response of one span from all its records, given in order of time."""
     prompt: list[Message] = []
     response: list[Message] = []
+    model = None
     for content in contents:
         record = orjson.loads(content.body)
+        attributes = record["attributes"]
         if content.name == DETAILS:
-            attributes = record["attributes"]
             prompt += system_message(attributes.get("gen_ai.system_instructions"))
             prompt += messages_from(attributes.get("gen_ai.input.messages"))
             response += messages_from(attributes.get("gen_ai.output.messages"))
@@ -47,7 +72,10 @@ def compose(contents: Sequence[Content]) -> Said:
             response += messages_from(_message(record, "assistant"))
         elif content.name in ROLES:
             prompt += messages_from(_message(record, ROLES[content.name]))
-    return Said(dump(prompt), dump(response))
+        elif content.name in CLAUDE_CODE_EVENTS:
+            response += messages_from(attributes.get("response"), "assistant")
+            model = text(attributes.get("model")) or model
+    return Said(dump(prompt), dump(response), model)
 
 
 def messages_of_events(events: Any) -> tuple[list[Any], list[Any]]:

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from .contents import compose
+from .contents import Said, addressee, compose
 from .counting import ROLLUP_CALL, Candidate, Verdict, is_derived, verdicts
+from .lending import LENT, Loan, lenders
+from .providers import UNKNOWN
 from .records import ABANDONED, STARTED, Batch, Bridge, Content, Execution, LLMCall
 from .spans import row_id_of
 
@@ -106,12 +108,14 @@ class Change(NamedTuple):
 class Settlement(NamedTuple):
     """What to write: the batch with its derived columns filled in, updates of standing rows, and rows to take back.
 
-    *retracted* are ids of ``llm_call_logs`` rows that stood in for calls which have now been seen themselves.
+    *retracted* are ids of ``llm_call_logs`` rows that stood in for calls which have now been seen themselves. *loans*
+    come last: each copies one column between two rows that then stand.
     """
 
     batch: Batch
     changes: Sequence[Change]
     retracted: Sequence[str]
+    loans: Sequence[Loan] = ()
 
 
 def rank(status: str, error_type: str | None) -> int:
@@ -126,10 +130,14 @@ def settle(batch: Batch, family: Family) -> Settlement:
     executions = _latest(batch.executions, family.executions)
     calls = _latest(batch.llm_calls, family.llm_calls)
     tree = _Tree(executions, calls, (*family.bridges, *batch.bridges))
-    contents = _by_call((*family.contents, *batch.contents))
-    news = {row_id_of(content.trace_id, content.span_id) for content in batch.contents}
+    contents = _by_call((*family.contents, *batch.contents), calls.values())
+    news = _by_call(batch.contents, calls.values()).keys()
+    said = {
+        id: compose(records) for id, records in contents.items() if id in news or isinstance(calls.get(id), LLMCall)
+    }
     superseded = _superseded(tree, calls)
     verdict = _verdicts(tree, calls)
+    borrowing = _Borrowing(calls, said, verdict)
 
     changes: list[Change] = []
     new_executions = []
@@ -143,15 +151,15 @@ def settle(batch: Batch, family: Family) -> Settlement:
     for call in calls.values():
         if call.id in superseded:
             continue
-        is_new = isinstance(call, LLMCall)
-        said = contents.get(call.id) if is_new or call.id in news else None
-        derived = _derived(tree, call, verdict.get(call.id), said)
+        derived = _derived(tree, call, verdict.get(call.id))
+        borrowing.fill(call, derived)
         if isinstance(call, LLMCall):
             new_calls.append(call._replace(**derived))
         else:
             _note(changes, "llm_call_logs", call, derived)
     retracted = sorted(superseded & {node.id for node in family.llm_calls})
-    return Settlement(batch._replace(executions=new_executions, llm_calls=new_calls), changes, retracted)
+    settled = batch._replace(executions=new_executions, llm_calls=new_calls)
+    return Settlement(settled, changes, retracted, borrowing.loans)
 
 
 class _Row(Protocol):
@@ -267,41 +275,93 @@ def _own(row: _Row) -> dict[str, Any]:
     return own
 
 
-def _derived(
-    tree: _Tree, call: LLMCall | CallNode, verdict: Verdict | None, contents: Sequence[Content] | None
-) -> dict[str, Any]:
-    """Every column of a call that depends on other spans and records than its own."""
+def _derived(tree: _Tree, call: LLMCall | CallNode, verdict: Verdict | None) -> dict[str, Any]:
+    """Every column of a call that depends on other spans than its own, content aside."""
     derived = tree.inherited_by(call)
     borrowed = call.inherited.split(",") if call.inherited else ()
-    names = [derived["inherited"]] if derived["inherited"] else []
     if call.execution_log_id is None or "execution_log_id" in borrowed:
-        owner = call.id if call.call_type == ROLLUP_CALL else tree.owner(call.id)
-        derived["execution_log_id"] = owner
-        names += ["execution_log_id"] if owner else []
+        derived["execution_log_id"] = call.id if call.call_type == ROLLUP_CALL else tree.owner(call.id)
+        if derived["execution_log_id"]:
+            derived["inherited"] = ",".join(filter(None, (derived["inherited"], "execution_log_id")))
     if verdict is not None:
         derived |= {"counted": verdict.counted, "not_counted_reason": verdict.reason}
-    if contents:
-        said = compose(contents)
-        for column, text in (("prompt", said.prompt), ("response", said.response)):
-            if text is not None and (column in borrowed or not _has(call, column)):
-                derived[column] = text
-                names.append(column)
-    else:
-        names += [column for column in ("prompt", "response") if column in borrowed]
-    derived["inherited"] = ",".join(names) or None
     return derived
 
 
+class _Borrowing:
+    """What calls say that their own spans do not: from log records, else from a duplicate's row.
+
+    ``inherited`` names such a column, and after ``=`` the row it is lent from.
+    """
+
+    def __init__(
+        self,
+        calls: Mapping[str, LLMCall | CallNode],
+        said: Mapping[str, Said],
+        verdict: Mapping[str, Verdict],
+    ) -> None:
+        self.loans: list[Loan] = []
+        self._calls = calls
+        self._said = said
+        self._lenders = lenders((call for id, call in calls.items() if id in verdict), verdict, self._owns)
+
+    def fill(self, call: LLMCall | CallNode, derived: dict[str, Any]) -> None:
+        """Put into *derived* what *call* is told or lent, and into its ``inherited`` where that came from."""
+        names = [derived["inherited"]] if derived["inherited"] else []
+        borrowed = _borrowed(call)
+        said = self._said.get(call.id)
+        for column in Said._fields:
+            told = getattr(said, column) if said is not None else None
+            lender = self._lenders.get(call.id, {}).get(column)
+            if told is not None and (column in borrowed or not _has(call, column)):
+                derived[column] = told
+                names.append(column)
+            elif borrowed.get(column) == "":
+                names.append(column)
+            elif lender is not None:
+                names.append(f"{column}={lender}")
+                if borrowed.get(column) != lender:
+                    self._lend(call.id, column, lender, derived)
+            elif column in borrowed:
+                derived[column] = None  # its lender is no duplicate of it any more
+        derived["inherited"] = ",".join(names) or None
+
+    def _lend(self, borrower: str, column: str, lender: str, derived: dict[str, Any]) -> None:
+        told = getattr(self._said[lender], column) if lender in self._said else None
+        text = told if told is not None else getattr(self._calls[lender], column, None)
+        if text is not None:
+            derived[column] = text
+        else:
+            self.loans.append(Loan(borrower, column, lender))
+
+    def _owns(self, id: str, column: str) -> bool:
+        """Whether the call says it by its own span or by log records."""
+        if id in self._said and getattr(self._said[id], column) is not None:
+            return True
+        call = self._calls.get(id)
+        return call is not None and _has(call, column) and not _borrowed(call).get(column)
+
+
+def _borrowed(call: LLMCall | CallNode) -> dict[str, str]:
+    """The content columns a standing row does not say itself, with the row that lends each ("" for log records)."""
+    names = (name.partition("=") for name in call.inherited.split(",")) if call.inherited else ()
+    return {column: lender for column, _, lender in names if column in Said._fields}
+
+
 def _has(call: LLMCall | CallNode, column: str) -> bool:
-    if isinstance(call, CallNode):
+    if isinstance(call, CallNode) and column in LENT:
         return call.has_prompt if column == "prompt" else call.has_response
     return getattr(call, column) is not None
 
 
-def _by_call(contents: Iterable[Content]) -> dict[str, list[Content]]:
+def _by_call(contents: Iterable[Content], calls: Iterable[LLMCall | CallNode]) -> dict[str, list[Content]]:
+    by_response = {(call.trace_id, call.response_id): call.id for call in calls if call.response_id}
     by_call: dict[str, dict[str, Content]] = {}
     for content in contents:
-        by_call.setdefault(row_id_of(content.trace_id, content.span_id), {})[content.id] = content
+        answer = addressee(content)
+        id = by_response.get((content.trace_id, answer)) if answer else row_id_of(content.trace_id, content.span_id)
+        if id is not None:
+            by_call.setdefault(id, {})[content.id] = content
     return {id: sorted(said.values(), key=lambda c: (c.time, c.id)) for id, said in by_call.items()}
 
 
@@ -326,7 +386,7 @@ def _verdicts(tree: _Tree, calls: Mapping[str, LLMCall | CallNode]) -> Mapping[s
             call_type=call.call_type,
             trace_id=call.trace_id,
             scope=call.scope,
-            models=frozenset(m for m in (call.model_id, call.response_model) if m),
+            models=frozenset(m for m in (call.model_id, call.response_model) if m and m != UNKNOWN),
             response_id=call.response_id,
             input_tokens=call.input_tokens,
             output_tokens=call.output_tokens,
@@ -338,8 +398,12 @@ def _verdicts(tree: _Tree, calls: Mapping[str, LLMCall | CallNode]) -> Mapping[s
     )
 
 
+_NOT_READ: Final = object()
+"""What a node holds of a column it does not have: different from every value."""
+
+
 def _note(changes: list[Change], table: str, node: ExecutionNode | CallNode, derived: Mapping[str, Any]) -> None:
     """Append the change *derived* brings to the standing row, if it brings one."""
-    different = {name: value for name, value in derived.items() if getattr(node, name, None) != value}
+    different = {name: value for name, value in derived.items() if getattr(node, name, _NOT_READ) != value}
     if different:
         changes.append(Change(table, node.id, different))

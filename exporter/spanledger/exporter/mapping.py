@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from spanledger.instrumentation import semconv
 
 from . import providers, values
-from .contents import EVENT_NAMES
+from .contents import is_content
 from .counting import ROLLUP_CALL
 from .dialects import DIALECTS
 from .dialects.base import PLUMBING, USAGE_FIELDS, Dialect, Draft, Operation
@@ -68,7 +68,7 @@ def map_events(events: Iterable[LogEvent]) -> Sequence[Content]:
     """The content rows of the log records among *events* that carry a span's content; the others are not ours."""
     contents = []
     for event in events:
-        if event.name in EVENT_NAMES and event.trace_id and event.span_id:
+        if is_content(event):
             body = json_text({"attributes": dict(event.attributes), "body": event.body})
             trace_id, span_id = f"{event.trace_id:032x}", f"{event.span_id:016x}"
             identity = f"{trace_id}{span_id}{event.name}{event.time}{body}"

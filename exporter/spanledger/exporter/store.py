@@ -208,6 +208,11 @@ class Store:
             statement = update(table).where(table.c.id == bindparam("row"), differs).values(new | {"updated_at": Now()})
             values = [{"row": c.id} | {f"new_{name}": value for name, value in c.values.items()} for c in changes]
             connection.execute(statement, values)
+        for loan in settlement.loans:
+            lender = llm_call_logs.alias("lender")
+            lent = select(lender.c[loan.column]).where(lender.c.id == loan.lender).scalar_subquery()
+            borrower = update(llm_call_logs).where(llm_call_logs.c.id == loan.borrower)
+            connection.execute(borrower.values({loan.column: lent, "updated_at": Now()}))
         if settlement.retracted:
             retracted = self.backend.among(llm_call_logs.c.id, settlement.retracted)
             connection.execute(delete(llm_call_logs).where(retracted))
