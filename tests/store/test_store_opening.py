@@ -132,6 +132,7 @@ def _write_in_child(store, batch, answer):
     store.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what this test is about
 def test_a_forked_child_writes_over_connections_of_its_own(store, rows, counts):
     store.write(rows.run(1))
     context = multiprocessing.get_context("fork")
