@@ -100,7 +100,7 @@ class _Vocabulary(NamedTuple):
         for key, value in span.attributes.items():
             entries = self.table.get(key)
             if entries is None:
-                if not key.startswith(self.claims):
+                if value != "" and not key.startswith(self.claims):
                     leftovers[key] = value
                 continue
             understood = False
@@ -111,6 +111,7 @@ class _Vocabulary(NamedTuple):
                         draft[name], strength[name] = result, order
                 if name in USAGE_FIELDS:
                     usage[key] = value
+                    understood = True
             if not understood and value not in ("", None):
                 leftovers.setdefault(key, value)
         draft["reported_usage"] = usage

@@ -64,8 +64,12 @@ def operation(span: SpanData) -> Operation | None:
 
 def adjust(span: SpanData, draft: Draft) -> None:
     attributes = span.attributes
-    for name, value in read_block(_literal(attributes.get("metadata.usage_object"))).items():
-        draft.setdefault(name, value)
+    if block := _literal(attributes.get("metadata.usage_object")):
+        if written := mapping(block.get("prompt_tokens_details")).get("cache_creation_token_details"):
+            block.setdefault("cache_creation", written)  # where Anthropic's own block has it
+        for name, value in read_block(block).items():
+            draft.setdefault(name, value)
+        draft.setdefault("usage_raw", block)
     if not draft.get("input_tokens") and not draft.get("output_tokens"):
         draft.pop("reported_cost", None)  # nought dollars for nought tokens is a stream whose usage never came
     draft.setdefault("server_address", mapping(attributes.get("hidden_params")).get("api_base"))

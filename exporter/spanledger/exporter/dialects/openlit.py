@@ -35,6 +35,10 @@ def operation(span: SpanData) -> Operation | None:
 def adjust(span: SpanData, draft: Draft) -> None:
     if span.scope.startswith(EXCLUSIVE_SCOPES):
         draft["input_excludes_cache"] = True
+    if not draft.get("is_streaming"):
+        draft.pop("time_to_first_token_ms", None)  # without a stream it is how long the whole answer took
+    if '"role": "system"' in str(draft.get("input")):
+        draft.pop("system", None)  # said there already
     _read_content_events(span, draft)
 
 

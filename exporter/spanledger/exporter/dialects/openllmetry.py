@@ -10,7 +10,7 @@ from typing import Any, Final
 from spanledger.instrumentation import semconv
 
 from ..spans import SpanData
-from ..values import decoded, flag, tokens
+from ..values import decoded, flag, milliseconds, tokens
 from .base import (
     AGENT,
     EMBEDDING,
@@ -33,6 +33,8 @@ PROMPT: Final = "gen_ai.prompt."
 COMPLETION: Final = "gen_ai.completion."
 FUNCTIONS: Final = "llm.request.functions."
 ASSOCIATION: Final = "traceloop.association.properties."
+
+CHUNKS: Final = frozenset(("llm.content.completion.chunk", "gen_ai.content.completion.chunk"))
 
 REQUEST_TYPES: Final[dict[str, Operation]] = {
     "chat": INFERENCE,
@@ -111,10 +113,13 @@ def adjust(span: SpanData, draft: Draft) -> None:
         _name_entity(span, draft)
     if scope.startswith(EXCLUSIVE_SCOPES):
         draft["input_excludes_cache"] = True
+        draft["provider"] = "aws.bedrock"  # up to 0.4x it names the model's vendor there
     elif scope.startswith(THOUGHTLESS_SCOPES):
         draft["output_excludes_reasoning"] = True
     if REQUEST_TYPE in attributes:
         _assemble(span, draft)
+    if draft.get("is_streaming"):
+        _time_chunks(span, draft)
 
 
 def _name_entity(span: SpanData, draft: Draft) -> None:
@@ -140,6 +145,14 @@ def _assemble(span: SpanData, draft: Draft) -> None:
                 draft.setdefault("finish_reason", message["finish_reason"])
     if tools := listed(span.attributes, FUNCTIONS):
         draft["metadata"] = {"tools": tools, **draft.get("metadata", {})}
+
+
+def _time_chunks(span: SpanData, draft: Draft) -> None:
+    """Every chunk of a stream is an event of its own."""
+    arrivals = [event.time for event in span.events if event.name in CHUNKS]
+    if arrivals:
+        draft.setdefault("chunks_count", len(arrivals))
+        draft.setdefault("time_to_first_token_ms", milliseconds((min(arrivals) - span.start_time) / 1e6))
 
 
 def _messages(spelled: Sequence[Any], quoted: bool) -> list[Any]:

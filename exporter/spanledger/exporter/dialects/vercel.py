@@ -69,6 +69,7 @@ FIELDS: Final = (
     Field("external_user_id", TELEMETRY + "user_id"),
     Field("external_user_id", TELEMETRY + "user.id"),
 )
+IDENTIFIERS: Final = frozenset(field.attribute for field in FIELDS if field.attribute.startswith(TELEMETRY))
 CLAIMS: Final = (
     OPERATION,
     TELEMETRY,
@@ -113,7 +114,11 @@ def adjust(span: SpanData, draft: Draft) -> None:
     if (answer := _answer(span)) is not None:
         draft.setdefault("output", answer)
     _read_metadata_of_provider(span, draft)
-    said = {key[len(TELEMETRY) :]: value for key, value in attributes.items() if key.startswith(TELEMETRY)}
+    said = {
+        key[len(TELEMETRY) :]: value
+        for key, value in attributes.items()
+        if key.startswith(TELEMETRY) and key not in IDENTIFIERS
+    }
     if said:
         draft["metadata"] = {**said, **draft.get("metadata", {})}
 
