@@ -6,10 +6,13 @@ is merged without a rule.
 
 from typing import Final
 
+from .ag2 import AG2
+from .agent_framework import AGENT_FRAMEWORK
 from .anthropic_sdk import ANTHROPIC_SDK
 from .base import Dialect, Draft, Field, Operation
 from .claude_code import CLAUDE_CODE
 from .genai import GENAI
+from .google_adk import GOOGLE_ADK
 from .haystack import HAYSTACK
 from .laminar import LAMINAR
 from .langfuse import LANGFUSE
@@ -23,6 +26,8 @@ from .openlit import OPENLIT
 from .openllmetry import OPENLLMETRY
 from .own import OWN
 from .pydantic_ai import PYDANTIC_AI
+from .semantic_kernel import SEMANTIC_KERNEL
+from .strands import STRANDS
 from .vercel import VERCEL
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
@@ -42,6 +47,11 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     OPENLLMETRY,
     ANTHROPIC_SDK,
     MISTRAL_SDK,
+    STRANDS,
+    GOOGLE_ADK,
+    SEMANTIC_KERNEL,
+    AGENT_FRAMEWORK,
+    AG2,
     GENAI,  # always spoken, so always last
 )
 

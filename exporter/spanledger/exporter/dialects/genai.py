@@ -28,6 +28,7 @@ from .base import (
     Field,
     Operation,
 )
+from .span_events import said_in_events
 
 OPERATIONS: Final[dict[str, Operation]] = {
     semconv.CHAT: INFERENCE,
@@ -109,6 +110,12 @@ EXCLUSIVE_SCOPES: Final = (
 def adjust(span: SpanData, draft: Draft) -> None:
     if span.scope.startswith(EXCLUSIVE_SCOPES):
         draft.setdefault("input_excludes_cache", True)
+    if span.events and not ("input" in draft and "output" in draft):
+        prompt, response = said_in_events(span)
+        if prompt:
+            draft.setdefault("input", prompt)
+        if response:
+            draft.setdefault("output", response)
 
 
 GENAI: Final = Dialect("otel_genai", operation, FIELDS, adjust=adjust, claims=RESTATED)
