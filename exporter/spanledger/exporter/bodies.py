@@ -34,11 +34,11 @@ TOTALS: Final = ("input_tokens", "output_tokens", "total_tokens")
 def read_response(value: Any) -> dict[str, Any]:
     """The `Draft` fields a response body says, ``usage_raw`` among them; nothing when *value* is no response body."""
     body = parse(value)
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return {}
     if isinstance(raw := body.get("raw"), str) and REPR.match(raw):
         body = _from_repr(raw)
-    if not MARKS & body.keys():
+    if MARKS.isdisjoint(body):
         return {}
     if isinstance(body.get("generations"), list):
         body = _from_langchain(body)
@@ -49,7 +49,7 @@ def read_response(value: Any) -> dict[str, Any]:
                 said.setdefault(name, found)
     if "finish_reason" not in said and (reason := _finish_reason(body)):
         said["finish_reason"] = reason
-    block = next((body[key] for key in USAGE if isinstance(body.get(key), Mapping)), None)
+    block = next((body[key] for key in USAGE if isinstance(body.get(key), dict)), None)
     if block is not None:
         said |= read_block(block)
         said["usage_raw"] = dict(block)
@@ -79,7 +79,7 @@ def complete(draft: dict[str, Any], said: Mapping[str, Any]) -> None:
 def _finish_reason(body: Mapping[str, Any]) -> str | None:
     for key in ANSWERS:
         answers = body.get(key)
-        if isinstance(answers, list) and answers and isinstance(answers[0], Mapping):
+        if isinstance(answers, list) and answers and isinstance(answers[0], dict):
             return text(answers[0].get("finish_reason") or answers[0].get("finishReason"))
     return None
 
@@ -121,4 +121,4 @@ def _from_repr(raw: str) -> dict[str, Any]:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

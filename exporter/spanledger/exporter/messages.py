@@ -7,7 +7,7 @@ Bedrock Converse, Cohere, Ollama, LangChain and the Vercel AI SDK, alone or insi
 because instrumentations pass the provider's own objects through. What is none of these is kept whole, as JSON text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -50,6 +50,8 @@ TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "refusal")
 NESTED_CALLS: Final = ("functionCall", "function_call", "toolUse")
 NESTED_RESULTS: Final = ("functionResponse", "function_response", "toolResult")
 NESTED_REASONING: Final = ("reasoningContent", "reasoning_content")
+NESTED: Final = frozenset((*NESTED_CALLS, *NESTED_RESULTS, *NESTED_REASONING, "thought"))
+"""Keys that say what a part is where it has no type (Gemini, Bedrock)."""
 
 
 def parse(value: Any) -> Any:
@@ -67,18 +69,24 @@ def messages_from(value: Any, role: str = "user") -> list[Message]:
     value = parse(value)
     if value is None or value == "" or value == []:
         return []
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _from_mapping(value, role)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        if all(isinstance(v, Mapping) and _is_part(v) for v in value):
+    if isinstance(value, list | tuple):
+        if all(isinstance(item, dict) and _is_part(item) for item in value):
             return [_message({"content": value}, role)]
-        return [message for item in value for message in _from_item(item, role)]
+        messages: list[Message] = []
+        for item in value:
+            if isinstance(item, dict) and "role" in item:
+                messages.append(_message(item, role))
+            else:
+                messages += _from_item(item, role)
+        return messages
     return [{"role": role, "content": _plain(value)}]
 
 
 def system_message(value: Any) -> list[Message]:
     """The system instructions as a message of their own, in front of the prompt."""
-    return [{**message, "role": "system"} for message in messages_from(value, "system")]
+    return [{**message, "role": "system"} for message in messages_from(value, "system")] if value else []
 
 
 def dump(messages: Sequence[Message]) -> str | None:
@@ -89,17 +97,17 @@ def dump(messages: Sequence[Message]) -> str | None:
 def _from_item(item: Any, role: str) -> list[Message]:
     """The messages of one item of a list: a message, or a list of them (LangChain batches, Vercel steps)."""
     item = parse(item) if isinstance(item, str) and item[:2] == '{"' else item
-    return messages_from(item, role) if isinstance(item, Mapping | list | tuple) else [_message(item, role)]
+    return messages_from(item, role) if isinstance(item, dict | list | tuple) else [_message(item, role)]
 
 
-def _from_mapping(value: Mapping[str, Any], role: str) -> list[Message]:
+def _from_mapping(value: dict[str, Any], role: str) -> list[Message]:
     if _is_message(value):
         return [_message(value, role)]
     for key in SAYS:
         inner = value.get(key)
-        if isinstance(inner, list | tuple | Mapping) or (inner and key == "input"):
+        if isinstance(inner, dict | list | tuple) or (inner and key == "input"):
             system = next((value[name] for name in SYSTEM if value.get(name)), None)
-            if system is None and isinstance(config := value.get("config"), Mapping):
+            if system is None and isinstance(config := value.get("config"), dict):
                 system = next((config[name] for name in SYSTEM if config.get(name)), None)
             finish = value.get("finish_reason") or value.get("stopReason") or value.get("done_reason")
             said = messages_from(inner, "assistant" if key in ("choices", "candidates", "generations") else role)
@@ -109,63 +117,68 @@ def _from_mapping(value: Mapping[str, Any], role: str) -> list[Message]:
     return [{"role": role, "content": json_text(value)}]
 
 
-def _is_message(value: Mapping[str, Any]) -> bool:
+def _is_message(value: dict[str, Any]) -> bool:
     if "role" in value or value.get("lc") == 1 or value.get("type") in ITEM_TYPES:
         return True
-    if isinstance(value.get("message"), Mapping) and ("index" in value or "generation_info" in value):
+    if isinstance(value.get("message"), dict) and ("index" in value or "generation_info" in value):
         return True  # a choice
-    if isinstance(value.get("data"), Mapping) and value.get("type") in ("human", "ai", "system", "tool"):
+    if isinstance(value.get("data"), dict) and value.get("type") in ("human", "ai", "system", "tool"):
         return True  # LangChain's stored messages
     if "content" in value and ("additional_kwargs" in value or "finish_reason" in value or "finishReason" in value):
         return True  # LangChain's plain messages, Gemini's candidates
     return value.keys() <= MESSAGE_KEYS
 
 
-def _is_part(value: Mapping[str, Any]) -> bool:
-    if "role" in value or isinstance(value.get("data"), Mapping) or "additional_kwargs" in value:
+def _is_part(value: dict[str, Any]) -> bool:
+    if "role" in value or isinstance(value.get("data"), dict) or "additional_kwargs" in value:
         return False
     if value.get("type") == "message":
         return False
-    return "type" in value or "text" in value or "content" in value or any(k in value for k in NESTED_CALLS)
+    return "type" in value or "text" in value or "content" in value or not NESTED.isdisjoint(value)
 
 
 def _message(value: Any, role: str) -> Message:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return {"role": role, "content": _plain(value)}
     value = _unwrapped(value)
-    said_by = value.get("role") or (value.get("type") if value.get("type") in ROLES or "data" in value else None)
-    if said_by is None and value.get("type") == "system":
-        said_by = "system"
+    get = value.get
+    kind = get("type")
+    said_by = get("role") or (kind if kind in ROLES or kind == "system" or "data" in value else None)
     message: Message = {"role": _role(said_by, role)}
-    body = [value] if value.get("type") in ITEM_TYPES and "role" not in value else _body(value)
+    body = [value] if kind in ITEM_TYPES and "role" not in value else _body(value)
     _read_content(body, message)
-    if isinstance(reasoning := value.get("reasoning_content") or value.get("thinking"), str):
+    if isinstance(reasoning := get("reasoning_content") or get("thinking"), str):
         message.setdefault("reasoning", reasoning)
-    calls = value.get("tool_calls") or _mapping(value.get("additional_kwargs")).get("tool_calls")
+    calls = get("tool_calls")
+    if not calls and isinstance(extra := get("additional_kwargs"), dict):
+        calls = extra.get("tool_calls")
     for call in calls if isinstance(calls, list | tuple) else ():
         _add_call(tool_call(call), message)
-    if identifier := value.get("tool_call_id") or (value.get("id") if message["role"] == "tool" else None):
+    if identifier := get("tool_call_id") or (get("id") if message["role"] == "tool" else None):
         message.setdefault("tool_call_id", identifier)
-    if value.get("name") and value.get("type") not in ITEM_TYPES:
-        message["name"] = value["name"]
-    if finish := value.get("finish_reason") or value.get("stop_reason") or value.get("finishReason"):
+    if (name := get("name")) and kind not in ITEM_TYPES:
+        message["name"] = name
+    if finish := get("finish_reason") or get("stop_reason") or get("finishReason"):
         message["finish_reason"] = finish
     return message
 
 
-def _unwrapped(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def _unwrapped(value: dict[str, Any]) -> dict[str, Any]:
     """The message in a choice, a candidate, or one of LangChain's envelopes."""
+    if "role" in value:
+        return value
     finish = value.get("finish_reason") or value.get("finishReason")
-    if isinstance(inner := value.get("message"), Mapping):  # a choice, a generation
-        finish = finish or _mapping(value.get("generation_info")).get("finish_reason")
+    if isinstance(inner := value.get("message"), dict):  # a choice, a generation
+        if finish is None and isinstance(info := value.get("generation_info"), dict):
+            finish = info.get("finish_reason")
         return {"finish_reason": finish, **_unwrapped(inner)} if finish else _unwrapped(inner)
-    if isinstance(inner := value.get("content"), Mapping) and "parts" in inner:  # Gemini
+    if isinstance(inner := value.get("content"), dict) and "parts" in inner:  # Gemini
         return {"finish_reason": finish, **inner}
-    if value.get("lc") == 1 and isinstance(inner := value.get("kwargs"), Mapping):
+    if value.get("lc") == 1 and isinstance(inner := value.get("kwargs"), dict):
         identity = value.get("id")
         kind = str(identity[-1]).removesuffix("Chunk").removesuffix("Message").lower() if identity else None
         return {"role": kind, **inner}
-    if isinstance(inner := value.get("data"), Mapping) and "type" in value:
+    if isinstance(inner := value.get("data"), dict) and "type" in value:
         return {"role": value["type"], **inner}
     return value
 
@@ -177,7 +190,7 @@ def _role(said: Any, default: str) -> str:
     return ROLES.get(word, word)
 
 
-def _body(value: Mapping[str, Any]) -> Any:
+def _body(value: dict[str, Any]) -> Any:
     body = value.get("parts", value.get("content"))
     if body is None:
         body = value.get("text", value.get("refusal"))
@@ -188,42 +201,48 @@ def _holds_parts(text: str) -> bool:
     """Whether JSON text in the place of content is a list of parts rather than what somebody said."""
     parts = parse(text)
     parts = parts if isinstance(parts, list) else [parts]
-    return all(isinstance(p, Mapping) and (isinstance(p.get("type"), str) or p.keys() == {"text"}) for p in parts)
+    return all(isinstance(p, dict) and (isinstance(p.get("type"), str) or p.keys() == {"text"}) for p in parts)
 
 
 def _read_content(body: Any, message: Message) -> None:
     """Put what a message's body holds where it belongs in *message*."""
-    if isinstance(body, Mapping):
+    if isinstance(body, str):
+        if body:
+            message["content"] = body
+        return
+    if isinstance(body, dict):
         body = [body]
-    if not isinstance(body, Sequence) or isinstance(body, str | bytes):
-        if body is not None and body != "":
+    if not isinstance(body, list | tuple):
+        if body is not None:
             message["content"] = _plain(body)
         return
     texts: list[str] = []
     others: list[Any] = []
     for part in body:
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             texts.append(_plain(part))
         elif not _read_special(part, message, texts):
             text = _first(part, *TEXT_KEYS)
-            if part.get("type") in TEXT_TYPES and isinstance(text, str):
+            if isinstance(text, str) and part.get("type") in TEXT_TYPES:
                 texts.append(text)
             else:
-                others.append(dict(part))
+                others.append(part)
     if others:
         message["content"] = [*({"type": "text", "text": t} for t in texts), *others]
     elif any(texts):
         message["content"] = "\n".join(texts)
 
 
-def _read_special(part: Mapping[str, Any], message: Message, texts: list[str]) -> bool:
+def _read_special(part: dict[str, Any], message: Message, texts: list[str]) -> bool:
     """Read *part* if it is a tool call, a tool's result or reasoning; False if it is none of them."""
     kind = part.get("type")
-    if any(isinstance(part.get(k), Mapping) for k in NESTED_CALLS) or (kind in CALL_TYPES and not _is_definition(part)):
+    if kind == "text" or (kind is None and NESTED.isdisjoint(part)):
+        return False
+    if (kind in CALL_TYPES and not _is_definition(part)) or _nested(part, NESTED_CALLS):
         _add_call(tool_call(part), message)
-    elif kind in RESULT_TYPES or any(isinstance(part.get(k), Mapping) for k in NESTED_RESULTS):
+    elif kind in RESULT_TYPES or _nested(part, NESTED_RESULTS):
         _read_result(part, message, texts)
-    elif kind in REASONING_TYPES or part.get("thought") is True or any(k in part for k in NESTED_REASONING):
+    elif kind in REASONING_TYPES or part.get("thought") is True or _nested(part, NESTED_REASONING):
         if reasoning := _reasoning(part):
             message["reasoning"] = "\n".join(filter(None, (message.get("reasoning"), reasoning)))
     else:
@@ -231,29 +250,37 @@ def _read_special(part: Mapping[str, Any], message: Message, texts: list[str]) -
     return True
 
 
-def _is_definition(part: Mapping[str, Any]) -> bool:
+def _nested(value: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any] | None:
+    """The mapping under the first of *keys* that has one."""
+    for key in keys:
+        if isinstance(inner := value.get(key), dict):
+            return inner
+    return None
+
+
+def _is_definition(part: dict[str, Any]) -> bool:
     """Whether a part of type ``function`` describes a tool rather than calls it."""
     function = part.get("function", part)
-    return isinstance(function, Mapping) and "parameters" in function and "arguments" not in function
+    return isinstance(function, dict) and "parameters" in function and "arguments" not in function
 
 
-def _reasoning(part: Mapping[str, Any]) -> str | None:
+def _reasoning(part: dict[str, Any]) -> str | None:
     """The readable text of a reasoning part; encrypted reasoning has none."""
     for key in ("thinking", "summary", *TEXT_KEYS, *NESTED_REASONING, "reasoningText"):
         value = part.get(key)
         if isinstance(value, str) and value:
             return value
-        if isinstance(value, Mapping) and (text := _reasoning(value)):
+        if isinstance(value, dict) and (text := _reasoning(value)):
             return text
         if isinstance(value, list):
-            texts = [_reasoning(v) or "" for v in value if isinstance(v, Mapping)]
+            texts = [_reasoning(v) or "" for v in value if isinstance(v, dict)]
             if any(texts):
                 return "\n".join(texts)
     return None
 
 
-def _read_result(part: Mapping[str, Any], message: Message, texts: list[str]) -> None:
-    nested = next((part[k] for k in NESTED_RESULTS if isinstance(part.get(k), Mapping)), part)
+def _read_result(part: dict[str, Any], message: Message, texts: list[str]) -> None:
+    nested = _nested(part, NESTED_RESULTS) or part
     identifier = _first(nested, "call_id", "tool_use_id", "toolCallId", "toolUseId", "tool_call_id", "id")
     if identifier is not None:
         message["tool_call_id"] = identifier
@@ -266,7 +293,7 @@ def _read_result(part: Mapping[str, Any], message: Message, texts: list[str]) ->
 
 def _result_text(result: Any) -> str:
     """The text of a tool's result; parts of text are joined, anything else is JSON."""
-    if isinstance(result, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in result):
+    if isinstance(result, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in result):
         return "\n".join(p["text"] for p in result)
     return _plain(result)
 
@@ -280,9 +307,9 @@ def _add_call(call: dict[str, Any], message: Message) -> None:
 
 def tool_call(value: Any) -> dict[str, Any]:
     """One tool call as ``{"id", "name", "arguments"}``; arguments decoded where they are JSON text."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return {"name": _plain(value)}
-    nested = next((value[k] for k in ("function", *NESTED_CALLS) if isinstance(value.get(k), Mapping)), value)
+    nested = _nested(value, ("function", *NESTED_CALLS)) or value
     call = {
         "id": _first(value, "call_id", "toolCallId", "id") or _first(nested, "id", "toolUseId"),
         "name": _first(nested, "name", "toolName"),
@@ -295,11 +322,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _first(value: Mapping[str, Any], *keys: str) -> Any:
+def _first(value: dict[str, Any], *keys: str) -> Any:
     for key in keys:
         if (item := value.get(key)) is not None:
             return item
