@@ -230,7 +230,7 @@ class LLM:
         """The model's answer to *prompt*, a text or a list of messages. Blocks; `ainference` does not.
 
         *execution_log_id* (an id, or what `start_execution` gave) links the call to an execution; without it, it
-        belongs to the one it runs in. *parameters* go to the provider's SDK (``temperature``, ``max_tokens``, …); ``system`` is
+        belongs to the one it runs in. *parameters* go to the provider's SDK (``temperature``, …); ``system`` is
         a text set before the prompt.
         """
         start, request = self._prepared(
