@@ -121,12 +121,26 @@ TOOL_PROMPTS: Final = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
 ANTHROPIC_CACHE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
+def _by_key() -> dict[str, list[tuple[int, str, str | None]]]:
+    table: dict[str, list[tuple[int, str, str | None]]] = {}
+    for order, (name, (key, *inner)) in enumerate(BLOCK):
+        table.setdefault(key, []).append((order, name, inner[0] if inner else None))
+    return table
+
+
+PLACES: Final = _by_key()
+"""`BLOCK` by the key at the top: what it may fill, how strong its word is, and the key beneath it."""
+
+
 def read_block(block: Mapping[str, Any]) -> dict[str, Any]:
     """The `Draft` fields of a provider's own usage block, whoever's it is, with what its counts leave out."""
     found: dict[str, Any] = {}
-    for name, path in BLOCK:
-        if name not in found and (count := tokens(_at(block, path))) is not None:
-            found[name] = count
+    strength: dict[str, int] = {}
+    for key, value in block.items():
+        for order, name, inner in PLACES.get(key, ()):
+            said = value if inner is None else value.get(inner) if isinstance(value, dict) else None
+            if order < strength.get(name, len(BLOCK)) and (count := tokens(said)) is not None:
+                found[name], strength[name] = count, order
     if "input_tokens" in found:
         found["input_tokens"] += sum(tokens(block.get(name)) or 0 for name in TOOL_PROMPTS)
     if "candidatesTokenCount" in block or "candidates_token_count" in block:
@@ -141,11 +155,3 @@ def _is_exclusive(block: Mapping[str, Any]) -> bool:
     if "inputTokens" in block:
         return True
     return "input_tokens" in block and "total_tokens" not in block and any(name in block for name in ANTHROPIC_CACHE)
-
-
-def _at(block: Any, path: tuple[str, ...]) -> Any:
-    for step in path:
-        if not isinstance(block, Mapping):
-            return None
-        block = block.get(step)
-    return block

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .. import bodies
-from ..spans import SpanData
+from ..messages import Message
+from ..spans import Attributes, SpanData
 from ..usage import read_block
 from ..values import mapping, money, text, tokens
 from . import genai
@@ -53,6 +54,10 @@ STREAMS: Final = re.compile("stream", re.IGNORECASE)
 """In the names the packages give their own spans, which are those of the SDK's methods (``astream_chat``)."""
 
 
+MESSAGES: Final = ("llm.input_messages.", "llm.output_messages.")
+TEXT_MESSAGE: Final = frozenset(("role", "content"))
+
+
 def shown(value: Any) -> str | None:
     """Text, unless it was hidden."""
     return None if value == REDACTED else text(value)
@@ -92,8 +97,7 @@ CLAIMS: Final = (
     "llm.model_name",
     "input.mime_type",
     "output.mime_type",
-    "llm.input_messages.",
-    "llm.output_messages.",
+    *MESSAGES,
     "llm.prompts.",
     "llm.choices.",
     "embedding.embeddings.",
@@ -136,15 +140,16 @@ def adjust(span: SpanData, draft: Draft) -> None:
 
 def _call(span: SpanData, draft: Draft) -> None:
     body = draft.get("output")
-    if messages := listed(span.attributes, "llm.input_messages."):
-        draft["input"] = [_message(m) for m in messages]
+    prompt, response = _conversation(span.attributes)
+    if prompt:
+        draft["input"] = prompt
     elif prompts := span.attributes.get("llm.prompts") or listed(span.attributes, "llm.prompts."):
         draft["input"] = [_prompt(p, "prompt") for p in prompts]
     parameters = mapping(span.attributes.get("llm.invocation_parameters"))
     _models(span, draft, parameters)
     bodies.complete(draft, bodies.read_response(body))
-    if messages := listed(span.attributes, "llm.output_messages."):
-        draft["output"] = [_message(m) for m in messages]
+    if response:
+        draft["output"] = response
     elif choices := listed(span.attributes, "llm.choices."):
         draft["output"] = [_prompt(c, "completion") for c in choices]
     first_token = next((event for event in span.events if event.name == FIRST_TOKEN), None)
@@ -225,25 +230,36 @@ def _prompt(entry: Any, name: str) -> Any:
     return inner.get("text", inner) if isinstance(inner, dict) else inner
 
 
-def _message(entry: Any) -> Any:
-    """One spelled-out message in the shape of OpenAI's, which `messages` reads."""
-    message = entry.get("message", entry) if isinstance(entry, dict) else entry
-    if not isinstance(message, dict):
+def _conversation(attributes: Attributes) -> tuple[list[Message], list[Message]]:
+    """The spelled-out messages of the prompt and of the response. Most have a role and a text and nothing else."""
+    found: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]] = ({}, {})
+    for key, value in attributes.items():
+        if key.startswith(MESSAGES):
+            index, _, name = key[key.index(".", 4) + 1 :].partition(".message.")
+            found[key.startswith(MESSAGES[1])].setdefault(index, {})[name] = value
+    prompt, response = ([_message(said[i]) for i in sorted(said, key=_number)] for said in found)
+    return prompt, response
+
+
+def _number(index: str) -> int:
+    return int(index) if index.isdecimal() else -1
+
+
+def _message(said: Attributes) -> Message:
+    """One message, from its attributes' names after ``message.``, in the shape of OpenAI's, which `messages` reads."""
+    message: Message = {"role": said.get("role"), "content": said.get("content")}
+    if len(said) == len(TEXT_MESSAGE & said.keys()):
         return message
-    parts = [_part(part) for part in message.get("contents", ()) if isinstance(part, dict)]
-    calls = [call.get("tool_call", call) for call in message.get("tool_calls", ()) if isinstance(call, dict)]
-    if "function_call_name" in message:
-        arguments = message.get("function_call_arguments_json")
-        calls.append({"name": message["function_call_name"], "arguments": arguments})
-    if parts and message.get("content"):
+    parts = [_part(part) for part in listed(said, "contents.") if isinstance(part, dict)]
+    if parts and message["content"]:
         parts.insert(0, {"type": "text", "text": message["content"]})
-    return {
-        "role": message.get("role"),
-        "content": parts or message.get("content"),
-        "tool_calls": calls,
-        "tool_call_id": message.get("tool_call_id"),
-        "name": message.get("name"),
-    }
+    if texts := listed(said, "content."):  # claude-agent-sdk numbers its texts
+        parts += [{"type": "text", "text": text} for text in texts]
+    calls = [call.get("tool_call", call) for call in listed(said, "tool_calls.") if isinstance(call, dict)]
+    if "function_call_name" in said:
+        calls.append({"name": said["function_call_name"], "arguments": said.get("function_call_arguments_json")})
+    message["content"] = parts or message["content"]
+    return {**message, "tool_calls": calls, "tool_call_id": said.get("tool_call_id"), "name": said.get("name")}
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
