@@ -65,6 +65,15 @@ def test_a_null_is_a_null_of_the_database_also_in_json_columns(store, rows):
         assert connection.scalar(text("SELECT count(*) FROM execution_logs WHERE input_data IS NULL")) == 1
 
 
+def test_what_happened_long_ago_and_will_happen_is_stored(store, rows):
+    times = [rows.noon.replace(year=year, microsecond=1) for year in (1, 1970, 9999)]
+    store.write(Batch([rows.execution(n, start_time=time, end_time=time) for n, time in enumerate(times)]))
+    with store.reading() as connection:
+        assert (
+            connection.scalars(select(execution_logs.c.start_time).order_by(execution_logs.c.start_time)).all() == times
+        )
+
+
 def test_the_same_batch_ten_times_is_the_same_as_once(store, rows, dump):
     batch = rows.run()._replace(bridges=[rows.bridge(span=9)], contents=[rows.content()])
     assert store.write(batch) == Written(5)
