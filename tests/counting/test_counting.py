@@ -138,3 +138,17 @@ def test_a_cycle_of_parents_ends() -> None:
 def test_a_call_still_running_contains_what_is_inside_it() -> None:
     running = call("outer", end=None, input_tokens=None, output_tokens=None)
     assert counted(verdicts([running, call("inner", 5, 6, parent="outer")])) == {"inner"}
+
+
+def test_a_framework_and_the_sdk_beneath_it_are_one_request_though_no_usage_was_sent() -> None:
+    silent = {"input_tokens": None, "output_tokens": None}
+    outer = call("outer", scope="openinference.instrumentation.langchain", trace_id="t1", **silent)
+    inner = call("inner", 0.1, 0.9, scope="openinference.instrumentation.openai", trace_id="t2", **silent)
+    assert len(counted(verdicts([outer, inner]))) == 1
+
+
+def test_two_sdks_calls_without_usage_are_two_requests() -> None:
+    silent = {"input_tokens": None, "output_tokens": None}
+    one = call("one", scope="openinference.instrumentation.openai", trace_id="t1", **silent)
+    other = call("other", 0.1, 0.9, scope="openinference.instrumentation.bedrock", trace_id="t2", **silent)
+    assert len(counted(verdicts([one, other]))) == 2

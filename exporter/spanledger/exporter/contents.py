@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from .messages import Message, dump, messages_from, system_message
+from .messages import Message, dump, messages_from, parse, system_message
 from .records import Content
 from .spans import LogEvent
 from .values import text
@@ -99,7 +99,10 @@ def _body(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _message(record: dict[str, Any], role: str) -> dict[str, Any]:
-    """The message of a one-message record: in its body, under ``message`` for a choice, or in its attributes."""
-    body = record["body"] if isinstance(record["body"], dict) else record["attributes"] | {"content": record["body"]}
+    """The message of a one-message record: in its body (also as JSON text), under ``message`` for a choice, or in its
+    attributes."""
+    said = parse(record["body"])
+    body = said if isinstance(said, dict) else record["attributes"] | {"content": said}
     message = body.get("message", body)
-    return {"role": role, **message} if isinstance(message, dict) else {"role": role, "content": message}
+    fields = message if isinstance(message, dict) else {"content": message}
+    return {"role": role, "finish_reason": body.get("finish_reason"), **fields}

@@ -19,6 +19,20 @@ ROLLUP_CALL: Final = "rollup"
 SELF_INSTRUMENTED: Final = ("com.anthropic.sdk.python", "mistralai_sdk_tracer")
 """Scopes of provider SDKs that emit spans by themselves: any other instrumentation of them sees the same requests."""
 
+FRAMEWORKS: Final = (
+    "langchain",
+    "llama_index",
+    "llamaindex",
+    "haystack",
+    "crewai",
+    "dspy",
+    "litellm",
+    "smolagents",
+    "agno",
+    "openai_agents",
+)
+"""Ends of the scopes of frameworks' instrumentations: the same request is seen by that of the SDK they call."""
+
 SLACK: Final = timedelta(milliseconds=50)
 """How far two instrumentations of one request may disagree about when it began and ended."""
 FAR_FUTURE: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -150,7 +164,7 @@ def _settle_twins(calls: Mapping[str, Candidate], verdict: dict[str, Verdict]) -
     """Without a shared id: two *scopes*, one within the other in time, the same model and the same tokens.
 
     Matched one to one, so that equal calls made at once still count each. Where one has lost its usage, only a
-    provider SDK's own span is taken for its twin.
+    provider SDK's own span is taken for its twin, or a framework's for that of the SDK beneath it.
     """
     counted = [c for c in calls.values() if verdict[c.id].counted]
     if len({c.scope for c in counted}) < 2:
@@ -178,7 +192,13 @@ def _is_twin(a: Candidate, b: Candidate) -> bool:
         return False
     if a.has_usage and b.has_usage:
         return a.tokens == b.tokens
-    return a.scope in SELF_INSTRUMENTED or b.scope in SELF_INSTRUMENTED
+    if a.scope in SELF_INSTRUMENTED or b.scope in SELF_INSTRUMENTED:
+        return True
+    return bool(a.models & b.models) and _is_framework(a.scope) != _is_framework(b.scope)
+
+
+def _is_framework(scope: str | None) -> bool:
+    return scope is not None and scope.endswith(FRAMEWORKS)
 
 
 def _sort(call: Candidate) -> str:

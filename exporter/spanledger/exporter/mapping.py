@@ -219,9 +219,9 @@ def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
 
 
 def _stand_in(span: SpanData, draft: Draft) -> LLMCall:
-    """The row that stands in for an agent's calls while nobody has traced them: the agent's own sum."""
+    """The row that stands in for an agent's calls while nobody has traced them: the agent's own sum and its answer."""
     call = _llm_call(span, Operation("llm_call", ROLLUP_CALL), draft | {"call_type": ROLLUP_CALL})
-    return call._replace(prompt=None, response=None, metadata=None, counted=True, not_counted_reason=None)
+    return call._replace(prompt=None, metadata=None, counted=True, not_counted_reason=None)
 
 
 def _common(span: SpanData, draft: Draft) -> dict[str, Any]:
