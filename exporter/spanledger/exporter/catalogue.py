@@ -31,8 +31,8 @@ OUTPUT_BUCKETS: Final = ("output", "reasoning", "audio_output")
 class Rates(NamedTuple):
     """US dollars *per token* of each disjoint bucket, in the order of `INPUT_BUCKETS` and `OUTPUT_BUCKETS`.
 
-    None where there is no rate; an empty *output* is a model that has none, an embedding. *request* is US dollars per
-    request, on top of the tokens.
+    None where there is no rate; *output* is empty where nothing was said about any. *request* is US dollars per request,
+    on top of the tokens.
     """
 
     input: tuple[Decimal | None, ...]
@@ -132,11 +132,11 @@ class Catalogue:
 def _find(listed: "Provider", model: str) -> "ModelInfo | None":
     """The entry that the most specific form of the model id names."""
     names = forms(model)
-    everywhere = any(name.startswith("global.") for name in names)
+    everywhere = listed.id == "aws" and any(name.startswith("global.") for name in names)
     for name in names:
         length, entry = max(((_named(entry, name), entry) for entry in listed.models), key=lambda pair: pair[0])
         # A global inference profile must not take the rate of a region, which is 10 % more.
-        if length and not (everywhere and entry.id.startswith("regional.")):
+        if length and (not everywhere or entry.id.startswith("global.")):
             return entry
     return None
 
@@ -213,6 +213,8 @@ def _flat(prices: "Prices", prompt: int) -> Rates:
     if not prices:
         return Rates((Decimal(0),) * len(INPUT_BUCKETS), (Decimal(0),) * len(OUTPUT_BUCKETS))
     per_million = {key: _at_size(price, prompt) for key, price in prices.items()}
+    if "input_mtok" not in per_million:
+        return NO_RATES  # priced by the hour, the page or the character
 
     def rate(keys: Sequence[str]) -> Decimal | None:
         return next((per_million[key].scaleb(-6, EXACT) for key in keys if key in per_million), None)
@@ -224,7 +226,7 @@ def _flat(prices: "Prices", prompt: int) -> Rates:
     if any(per_million.get(key) not in (None, per_million.get("output_mtok")) for key in _MADE_OF_IMAGES):
         output = NO_RATES.output  # spans do not tell how many of the output tokens were images
     elif "output_mtok" not in per_million:
-        output = ()
+        output = (Decimal(0),) * len(OUTPUT_BUCKETS)  # an embedding has no output to charge
     return Rates(tuple(input_), output, per_million.get("requests_kcount", Decimal(0)).scaleb(-3, EXACT))
 
 

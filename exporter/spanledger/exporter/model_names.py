@@ -18,7 +18,7 @@ _ROUTE: Final = re.compile(
     r"moonshotai|nvidia|ollama|ollama_chat|openai|openrouter|perplexity|together|together_ai|vertex_ai|voyage|"
     r"watsonx|x-ai|xai|zai)/"
 )
-_REGION: Final = re.compile(r"(?:us|us-gov|eu|apac|ap|jp|au|in|ca|sa|global)\.(?=[a-z0-9]+\.)")
+_REGION: Final = re.compile(r"(?:us|eu|apac|global)\.(?=[a-z0-9]+\.)")
 _VENDOR: Final = re.compile(
     r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai|qwen|"
     r"writer|zai)\.(?=[a-z])"

@@ -80,9 +80,9 @@ class PriceBook:
     *custom* are the user's own prices, which win. The built-in data is loaded when the first call needs it.
     """
 
-    def __init__(self, custom: CustomPrices | None = None) -> None:
+    def __init__(self, custom: CustomPrices | None = None, catalogue: Catalogue | None = None) -> None:
         self._custom = custom or CustomPrices()
-        self._catalogue = Catalogue()
+        self._catalogue = catalogue or Catalogue()
         self._resolved: dict[tuple[object, ...], Tariff] = {}
 
     def price(
@@ -152,7 +152,7 @@ class PriceBook:
         for model in filter(None, (response, request)):
             if own := self._custom.tariff(provider, model, at.date(), tier):
                 return own
-        tariff = Tariff(reason="no model")
+        tariff = _NO_MODEL if request is None or provider != "azure" else _ONLY_DEPLOYMENT
         for model in _models_to_price(provider, response, request):
             tariff = self._catalogue.tariff(provider, model, at, tier)
             if tariff.reason is None:
@@ -203,7 +203,7 @@ def _split_input(usage: Buckets, rates: Sequence[Decimal | None]) -> Sequence[in
     """Disjoint parts in the order of `INPUT_BUCKETS` as far as there are any, or why there are none."""
     total, _, read, write, hour, _, audio, _, both = usage
     if total is None:
-        return "input tokens unknown"
+        return () if _is_free(rates) else "input tokens unknown"
     if not (read or write or audio):
         return (total,) if total >= 0 else "input tokens negative"
     read, write, hour = read or 0, write or 0, hour or 0
@@ -218,6 +218,11 @@ def _split_input(usage: Buckets, rates: Sequence[Decimal | None]) -> Sequence[in
     return parts if min(parts) >= 0 else "cached and audio tokens do not fit into the input tokens"
 
 
+def _is_free(rates: Sequence[Decimal | None]) -> bool:
+    """Whether any number of tokens costs nothing, so that it need not be known."""
+    return all(rate is not None and not rate for rate in rates)
+
+
 def _cached_audio_is_indifferent(rates: Sequence[Decimal | None]) -> bool:
     """Whether it makes no difference to the sum which of the cached tokens were audio."""
     text, text_read, _, _, audio, audio_read = (rate or Decimal(0) for rate in rates)
@@ -228,7 +233,7 @@ def _split_output(usage: Buckets, rates: Sequence[Decimal | None]) -> Sequence[i
     """Disjoint parts in the order of `OUTPUT_BUCKETS` as far as there are any, or why there are none."""
     total, reasoning, audio = usage.output_tokens, usage.reasoning_tokens, usage.audio_output_tokens
     if total is None:
-        return "output tokens unknown" if rates else ()
+        return () if _is_free(rates) else "output tokens unknown"
     if not (reasoning or audio):
         return (total,) if total >= 0 else "output tokens negative"
     reasoning, audio = reasoning or 0, audio or 0
@@ -258,4 +263,6 @@ def _lines(buckets: Sequence[str], rates: Sequence[Decimal | None], parts: Seque
 
 
 _ZERO: Final = Decimal(0)
+_NO_MODEL: Final = Tariff(reason="no model")
+_ONLY_DEPLOYMENT: Final = Tariff(reason="the request names a deployment, not a model")
 _NO_USAGE: Final = Cost(reason="no usage")
