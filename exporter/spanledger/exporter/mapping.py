@@ -5,6 +5,7 @@ What depends on other spans (owner, inherited ids, verdict) is `lineage`'s; what
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from spanledger.instrumentation import semconv
@@ -13,7 +14,7 @@ from . import providers, values
 from .contents import is_content
 from .counting import ROLLUP_CALL
 from .dialects import DIALECTS
-from .dialects.base import PLUMBING, USAGE_FIELDS, Dialect, Draft, Operation
+from .dialects.base import PLUMBING, USAGE_FIELDS, Dialect, Draft, Operation, unchanged
 from .identifiers import as_uuid
 from .lineage import default_execution_id
 from .messages import dump, messages_from, system_message
@@ -27,6 +28,8 @@ CANCELLATIONS: Final = frozenset(
     ("CancelledError", "asyncio.CancelledError", "asyncio.exceptions.CancelledError", "KeyboardInterrupt")
 )
 IDENTIFIERS: Final = ("report_id", "completion_id", "widget_id", "step_id", "execution_log_id")
+SAID_BY_THE_AGENT: Final = frozenset(("system", "input", "metadata", "not_counted_reason"))
+"""What the row that stands in for an agent's calls leaves on the agent's own."""
 MAX_SPAN_ID: Final = 2**64 - 1
 MAX_TRACE_ID: Final = 2**128 - 1
 
@@ -83,7 +86,9 @@ class _Vocabulary(NamedTuple):
 
     dialects: tuple[Dialect, ...]
     table: Mapping[str, tuple[tuple[int, str, Callable[[Any], Any]], ...]]
-    claims: tuple[str, ...]
+    claims: Callable[[str], bool]
+    """Whether an attribute that fills no field is known to say nothing new."""
+    adjusts: tuple[Callable[[SpanData, Draft], None], ...]
 
     def operation(self, span: SpanData) -> Operation:
         for dialect in self.dialects:
@@ -97,10 +102,11 @@ class _Vocabulary(NamedTuple):
         strength: dict[str, int] = {}
         usage: dict[str, Any] = {}
         leftovers: dict[str, Any] = {}
+        find, claims = self.table.get, self.claims
         for key, value in span.attributes.items():
-            entries = self.table.get(key)
+            entries = find(key)
             if entries is None:
-                if value != "" and not key.startswith(self.claims):
+                if value != "" and not claims(key):
                     leftovers[key] = value
                 continue
             understood = False
@@ -116,8 +122,8 @@ class _Vocabulary(NamedTuple):
                 leftovers.setdefault(key, value)
         draft["reported_usage"] = usage
         draft["leftovers"] = leftovers
-        for dialect in self.dialects:
-            dialect.adjust(span, draft)
+        for adjust in self.adjusts:
+            adjust(span, draft)
         return draft
 
 
@@ -140,7 +146,17 @@ def _spoken(scope: str, marks: frozenset[str]) -> _Vocabulary:
     for order, field in enumerate(field for dialect in spoken for field in dialect.fields):
         table.setdefault(field.attribute, []).append((order, field.name, field.read))
     claims = tuple(claim for dialect in spoken for claim in dialect.claims)
-    return _Vocabulary(spoken, {name: tuple(entries) for name, entries in table.items()}, claims)
+    return _Vocabulary(
+        spoken,
+        {name: tuple(entries) for name, entries in table.items()},
+        lru_cache(maxsize=1024)(lambda key: key.startswith(claims)),  # a span's names are the next span's names
+        tuple(dialect.adjust for dialect in spoken if dialect.adjust is not unchanged),
+    )
+
+
+# A row is built from its columns in one step: keyword arguments of this many columns would cost three times that.
+_EXECUTION_COLUMNS: Final = itemgetter(*Execution._fields)
+_CALL_COLUMNS: Final = itemgetter(*LLMCall._fields)
 
 
 def _bridge(span: SpanData) -> Bridge:
@@ -154,74 +170,71 @@ def _bridge(span: SpanData) -> Bridge:
 
 
 def _execution(span: SpanData, operation: Operation, draft: Draft) -> Execution:
-    common = _common(span, draft)
     get = draft.get
-    return _sanitized(
-        Execution(
-            agent_type=get("agent_type") or span.name or UNKNOWN,
-            execution_step=get("execution_step") or operation.kind,
-            action_type=get("action_type"),
-            input_data=values.as_json(get("input")),
-            output_data=values.as_json(get("output")),
-            widget_id=_identifier(get("widget_id")),
-            step_id=_identifier(get("step_id")),
-            parent_id=None,
-            usage_raw=_usage_raw(draft),
-            **common,
-        )
-    )
+    columns = _common(span, draft)
+    columns |= {
+        "agent_type": get("agent_type") or span.name or UNKNOWN,
+        "execution_step": get("execution_step") or operation.kind,
+        "action_type": get("action_type"),
+        "input_data": values.as_json(get("input")),
+        "output_data": values.as_json(get("output")),
+        "widget_id": _identifier(get("widget_id")),
+        "step_id": _identifier(get("step_id")),
+        "parent_id": None,
+        "usage_raw": _usage_raw(draft),
+    }
+    return _sanitized(Execution._make(_EXECUTION_COLUMNS(columns)))
 
 
 def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
-    common = _common(span, draft)
     get = draft.get
     usage = interpret(draft)
     model = get("model_id") or get("response_model")
     streaming = bool(get("is_streaming") or get("call_type") == "inference_stream")
     kind = "inference_stream" if streaming and operation.kind == "inference" else operation.kind
     explicit_owner = get("execution_log_id")
-    return _sanitized(
-        LLMCall(
-            execution_log_id=as_uuid(explicit_owner) if explicit_owner else None,
-            provider=providers.normalise(get("provider"), get("server_address"), model),
-            model_id=model or UNKNOWN,
-            response_model=get("response_model"),
-            response_id=get("response_id"),
-            finish_reason=get("finish_reason"),
-            service_tier=get("service_tier"),
-            call_type=get("call_type") or kind,
-            prompt=_conversation(get("system"), get("input"), "user"),
-            response=_conversation(None, get("output"), "assistant"),
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            total_tokens=usage.total_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            audio_input_tokens=get("audio_input_tokens"),
-            audio_output_tokens=get("audio_output_tokens"),
-            input_cost=None,
-            output_cost=None,
-            total_cost=None,
-            cost_source=None,
-            price_ref=None,
-            reported_cost=get("reported_cost"),
-            counted=not get("not_counted_reason"),
-            not_counted_reason=get("not_counted_reason"),
-            usage_raw=_usage_raw(draft),
-            usage_rule=usage.rule,
-            is_streaming=streaming,
-            chunks_count=get("chunks_count"),
-            time_to_first_token_ms=get("time_to_first_token_ms"),
-            **common,
-        )
-    )
+    columns = _common(span, draft)
+    columns |= {
+        "execution_log_id": as_uuid(explicit_owner) if explicit_owner else None,
+        "provider": providers.normalise(get("provider"), get("server_address"), model),
+        "model_id": model or UNKNOWN,
+        "response_model": get("response_model"),
+        "response_id": get("response_id"),
+        "finish_reason": get("finish_reason"),
+        "service_tier": get("service_tier"),
+        "call_type": get("call_type") or kind,
+        "prompt": _conversation(get("system"), get("input"), "user"),
+        "response": _conversation(None, get("output"), "assistant"),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "audio_input_tokens": get("audio_input_tokens"),
+        "audio_output_tokens": get("audio_output_tokens"),
+        "input_cost": None,
+        "output_cost": None,
+        "total_cost": None,
+        "cost_source": None,
+        "price_ref": None,
+        "reported_cost": get("reported_cost"),
+        "counted": not get("not_counted_reason"),
+        "not_counted_reason": get("not_counted_reason"),
+        "usage_raw": _usage_raw(draft),
+        "usage_rule": usage.rule,
+        "is_streaming": streaming,
+        "chunks_count": get("chunks_count"),
+        "time_to_first_token_ms": get("time_to_first_token_ms"),
+    }
+    return _sanitized(LLMCall._make(_CALL_COLUMNS(columns)))
 
 
 def _stand_in(span: SpanData, draft: Draft) -> LLMCall:
     """The row that stands in for an agent's calls while nobody has traced them: the agent's own sum and its answer."""
-    call = _llm_call(span, Operation("llm_call", ROLLUP_CALL), draft | {"call_type": ROLLUP_CALL})
-    return call._replace(prompt=None, metadata=None, counted=True, not_counted_reason=None)
+    usage = {name: value for name, value in draft.items() if name not in SAID_BY_THE_AGENT}
+    usage |= {"call_type": ROLLUP_CALL, "leftovers": {}}
+    return _llm_call(span, Operation("llm_call", ROLLUP_CALL), usage)
 
 
 def _common(span: SpanData, draft: Draft) -> dict[str, Any]:

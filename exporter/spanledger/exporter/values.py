@@ -123,7 +123,8 @@ def as_json(value: Any) -> str | None:
 
 def moment(nanoseconds: int) -> datetime:
     """The aware UTC datetime of nanoseconds since the epoch, to the microsecond."""
-    return EPOCH + timedelta(microseconds=min(max(nanoseconds, 0), LATEST) // 1000)
+    seconds, rest = divmod(min(max(nanoseconds, 0), LATEST), 1_000_000_000)
+    return EPOCH + timedelta(0, seconds, rest // 1000)
 
 
 def sanitize(value: str) -> str:
