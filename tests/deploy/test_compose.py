@@ -18,7 +18,7 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_file_conforms_to_the_compose_specification(root: Path, tool: Callable[[str], Path]) -> None:
     # Interpolation is the tests' own matter below: the reference tool does not read its environment.
-    command = [tool("compose-spec"), "-no-interpolation", root / "docker-compose.yml"]
+    command: list[str | Path] = [tool("compose-spec"), "-no-interpolation", root / "docker-compose.yml"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
 

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 SECRET = "sk-abcdefghijklmnop0123456789"
-CALL = {
+CALL: Mapping[str, str | int] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
     "gen_ai.request.model": "gpt-4o",
@@ -94,7 +94,7 @@ class Road:
             "service.telemetry.metrics.level": "none",
             "processors.tail_sampling/jaeger.decision_wait_after_root_received": "100ms",
         }
-        command = [self.tool("otelcol"), "--config", self.root / "collector-config.yaml"]
+        command: list[str | Path] = [self.tool("otelcol"), "--config", self.root / "collector-config.yaml"]
         environment = {
             "SPANLEDGER_ENDPOINT": f"http://127.0.0.1:{self.ledger}",
             "JAEGER_ENDPOINT": f"127.0.0.1:{self.jaeger_grpc}",
@@ -135,7 +135,7 @@ class Road:
             assert isinstance(span, ReadableSpan)
         exporter = OTLPSpanExporter(f"http://127.0.0.1:{self.http}/v1/traces")
         assert exporter.export([span]) is SpanExportResult.SUCCESS
-        exporter.shutdown()
+        exporter.shutdown()  # type: ignore[no-untyped-call]
         return f"{span.get_span_context().trace_id:032x}"
 
     def call(self, trace_id: str) -> dict[str, Any]:

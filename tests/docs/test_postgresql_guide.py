@@ -32,7 +32,8 @@ class Guide:
         )
 
     def execute(self, statements: str, database: str | None = None) -> None:
-        url = make_url(self.server).set(**({"database": database} if database else {}))
+        url = make_url(self.server)
+        url = url.set(database=database or url.database)
         with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
             for statement in filter(str.strip, statements.split(";")):
                 connection.execute(statement.encode())
