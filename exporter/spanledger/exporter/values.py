@@ -103,7 +103,7 @@ def mapping(value: Any) -> dict[str, Any]:
 def json_text(value: Any) -> str:
     """*value* as JSON text that every database takes: non-finite numbers and huge integers as text."""
     try:
-        return orjson.dumps(value, default=_unusual, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(value, default=_unusual).decode()
     except (TypeError, ValueError, RecursionError):
         return orjson.dumps(plain(value)).decode()
 
@@ -123,8 +123,9 @@ def as_json(value: Any) -> str | None:
 
 def moment(nanoseconds: int) -> datetime:
     """The aware UTC datetime of nanoseconds since the epoch, to the microsecond."""
-    seconds, rest = divmod(min(max(nanoseconds, 0), LATEST), 1_000_000_000)
-    return EPOCH + timedelta(0, seconds, rest // 1000)
+    if not 0 <= nanoseconds <= LATEST:
+        nanoseconds = min(max(nanoseconds, 0), LATEST)
+    return EPOCH + timedelta(0, nanoseconds // 1_000_000_000, nanoseconds // 1000 % 1_000_000)
 
 
 def sanitize(value: str) -> str:
