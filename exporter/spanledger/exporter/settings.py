@@ -10,6 +10,8 @@ from .errors import ConfigurationError
 
 PREFIX: Final = "SPANLEDGER_"
 Content = Literal["full", "metadata", "none"]
+Durability = Literal["memory", "process", "power"]
+CHOICES: Final = {"content": get_args(Content), "durability": get_args(Durability)}
 DEFAULT_DATABASE_URL: Final = "sqlite:///spanledger.db"
 
 
@@ -31,6 +33,10 @@ class Settings:
     max_body_bytes: int = _help(20 * 1024 * 1024, "largest OTLP body accepted, after decompression")
     max_value_bytes: int = _help(256 * 1024, "largest single captured value; longer ones keep head and tail")
 
+    durability: Durability = _help("process", "what kept spans survive until they are stored: memory, process or power")
+    spool_folder: str | None = _help(None, "folder where spans wait for the database; by default one per database")
+    spool_max_bytes: int = _help(1024**3, "size of the spool beyond which new spans are dropped and counted")
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
         """Settings from ``SPANLEDGER_*`` variables; *overrides* that are not None win.
@@ -47,8 +53,9 @@ class Settings:
                 values[option.name] = _parse(variable, text, option.default)
         if overrides:
             raise ConfigurationError(f"There is no setting named {', '.join(sorted(overrides))}.")
-        if (content := values.get("content", "full")) not in get_args(Content):
-            raise ConfigurationError(f"{PREFIX}CONTENT is {content!r}; use full, metadata or none.")
+        for name, choices in CHOICES.items():
+            if name in values and values[name] not in choices:
+                raise ConfigurationError(f"{PREFIX}{name.upper()} is {values[name]!r}; use {_listed(choices)}.")
         return cls(**values)
 
     def price_file(self) -> Path | None:
@@ -68,3 +75,8 @@ def _parse(variable: str, text: str, default: Any) -> Any:
         except ValueError:
             raise ConfigurationError(f"{variable} is {text!r}; it must be a whole number.") from None
     return text
+
+
+def _listed(choices: tuple[str, ...]) -> str:
+    """``a, b or c``."""
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"

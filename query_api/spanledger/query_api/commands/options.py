@@ -3,18 +3,17 @@
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from spanledger.exporter.errors import ConfigurationError
 from spanledger.exporter.ledger import Ledger
-from spanledger.exporter.settings import PREFIX, Content, Settings
+from spanledger.exporter.settings import CHOICES, PREFIX, Settings
 
 TRUE: Final = ("1", "true", "yes", "on")
 FALSE: Final = ("0", "false", "no", "off", "")
-CHOICES: Final = {"content": get_args(Content)}
 
 
 class Command(NamedTuple):

@@ -1,0 +1,122 @@
+"""`Pipeline`: one process's way from ended spans to one database: queue, drainer, ledger."""
+
+import hashlib
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import platformdirs
+from opentelemetry.sdk.trace import ReadableSpan
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from .drainer import Drainer
+from .frames import Kind, span_body
+from .queue import MemoryQueue, Queue
+from .settings import Settings
+from .spans import from_sdk
+from .spool import Spool
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from .ledger import Ledger
+
+EXIT_BUDGET: Final = 2.0
+"""Seconds a process that ends may spend on draining; what is left then stays in the spool."""
+
+_log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Keeps spans the moment they are handed over, and brings them to the database in a thread of its own.
+
+    Construction never raises and never connects. `keep` is for the application's threads: it returns within tens of
+    microseconds whatever the database does. Thread-safe; correct after ``fork``.
+    """
+
+    def __init__(
+        self, settings: Settings, *, engine: "Engine | None" = None, ledger: "Ledger | None" = None
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._ledger = ledger
+        self._owned = ledger is None
+        self._opening = threading.Lock()
+        url = settings.database_url
+        if ledger is not None:
+            url = ledger.store.engine.url.render_as_string(hide_password=False)
+        elif engine is not None:
+            url = engine.url.render_as_string(hide_password=False)
+        self.queue: Queue = _queue(settings, url)
+        self._drainer = Drainer(self.queue, self.open_ledger)
+
+    def open_ledger(self) -> "Ledger":
+        """The ledger, opened if need be. Raises `ConfigurationError` or `StoreUnavailable`."""
+        with self._opening:
+            if self._ledger is None:
+                from .ledger import Ledger
+
+                self._ledger = Ledger.open(self._settings, engine=self._engine)
+            return self._ledger
+
+    def keep(self, kind: Kind, span: ReadableSpan) -> bool:
+        """Take *span* over. True: as safe as the queue makes it. False: lost, and counted with its reason."""
+        kept = self.queue.append(kind, span_body(from_sdk(span)))
+        self._drainer.ensure_running()
+        return kept
+
+    def flush(self, timeout: float) -> bool:
+        """Bring everything kept so far to the database; True when nothing waits any more."""
+        return self._drainer.flush(timeout)
+
+    def close(self, timeout: float = EXIT_BUDGET) -> bool:
+        """Flush within *timeout* seconds and end. What is left waits in the spool for the next process."""
+        flushed = self._drainer.stop(timeout)
+        if self._owned and self._ledger is not None:
+            self._ledger.close()
+        return flushed
+
+
+def spool_folder(settings: Settings, url: str) -> Path:
+    """Where spans for the database at *url* wait: one folder per database, so that any process of the host adopts."""
+    if settings.spool_folder:
+        return Path(settings.spool_folder)
+    state: Path = platformdirs.user_state_path("spanledger", appauthor=False)
+    return state / "spool" / hashlib.sha256(_canonical(url).encode()).hexdigest()[:16]
+
+
+def _queue(settings: Settings, url: str) -> Queue:
+    """The spool; memory where durability is not wanted, nobody else could drain, or no folder can be had."""
+    if settings.durability == "memory" or _is_in_memory(url):
+        return MemoryQueue()
+    folder = spool_folder(settings, url)
+    try:
+        return Spool(folder, durability=settings.durability, max_bytes=settings.spool_max_bytes)
+    except OSError as error:
+        _log.warning(
+            "spanledger: spans wait in memory and are lost if this process is killed, because the spool cannot be "
+            "used: %s. Set SPANLEDGER_SPOOL_FOLDER to a folder of your own, or SPANLEDGER_DURABILITY=memory.",
+            error,
+        )
+        return MemoryQueue()
+
+
+def _is_in_memory(url: str) -> bool:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return False
+    return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
+
+
+def _canonical(url: str) -> str:
+    """The same text for the same database: a file's absolute path, a server's address without the password."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return url
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return f"sqlite:{Path(parsed.database).resolve()}"
+    return f"{parsed.get_backend_name()}:{parsed.username}@{parsed.host}:{parsed.port}/{parsed.database}?{parsed.query}"
