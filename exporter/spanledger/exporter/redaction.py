@@ -60,10 +60,7 @@ class Redactor:
 
     def content(self, row: Content) -> Content:
         """The log record as it may be stored. Under a policy without content its body is null."""
-        body: str | None = row.body
-        if self._content != "full":
-            body = _without_prose(row.body)
-        body = self._clean(body)
+        body = self._clean(row.body if self._content == "full" else _attributes_only(row.body))
         return row if body == row.body else row._replace(body=body or _NO_CONTENT)
 
     def _row(self, row: Row, content: tuple[str, ...]) -> Row:
@@ -157,6 +154,13 @@ def _has_credential(value: Any) -> bool:
     elif not isinstance(value, list):
         return False
     return any(map(_has_credential, value))
+
+
+def _attributes_only(body: str) -> str:
+    """A log record's body without what it says, its attributes without prose."""
+    document = _document(body)
+    attributes = _identifiers(document.get("attributes")) if isinstance(document, dict) else None
+    return _dumps({"attributes": attributes or {}, "body": None})
 
 
 def _without_prose(text: str) -> str | None:

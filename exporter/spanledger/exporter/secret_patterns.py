@@ -219,7 +219,7 @@ SHAPES: Final = (
     Shape(
         _contains("="),
         re.compile(
-            rf"(=(?:{_after_a_name('=')}|{_after_a_name(' =')}) ?[\"']?)"
+            rf"(=(?:{_after_a_name('=')}|{_after_a_name(' =')}) ?[\"']?)(?!=)"
             rf"([^\s\"'\\&;,()\[\]{{}}<>]{{4,400}}+)(?![\[(])",
             re.I,
         ),
