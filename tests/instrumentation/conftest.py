@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.wire.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
+        self.wire.requests.append({"path": self.path, "headers": self.headers, "body": body})
         answer = self.wire.answers.popleft()
         if answer.events is None:
             self._send_json(answer)

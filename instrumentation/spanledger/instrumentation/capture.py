@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import deque
-from collections.abc import Callable, ItemsView, Iterable, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, KeysView, Mapping, ValuesView
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -120,24 +120,28 @@ class _Writer:
                 return self._write(plain(value))
         if hasattr(kind, "tolist") and hasattr(kind, "shape") and value.size <= MAX_NODES:  # what NumPy makes
             return self._write(value.tolist())
-        pairs, items = _pairs(value, kind), None
-        if pairs is None and (items := _items(value, kind)) is None:
+        names = _field_names(kind)
+        is_mapping = names is not None or issubclass(kind, Mapping)
+        if not is_mapping and not issubclass(kind, _COLLECTIONS):
             return self._string(_ADDRESS.sub("", repr(value)))
         if id(value) in self._path:
             return self._note("cycle")
         if len(self._path) >= MAX_DEPTH:
             return self._note(f"deeper than {MAX_DEPTH} levels")
         self._path.append(id(value))
-        if pairs is not None:
+        if is_mapping:
+            pairs = value.items() if names is None else ((name, getattr(value, name, None)) for name in names)
             self._members("{", pairs, self._pair, ':""}')
         else:
-            self._members("[", items or (), self._value, "]")
+            self._members("[", value, self._value, "]")
         self._path.pop()
         return None
 
     def _members(self, opening: str, members: Iterable[Any], write: Callable[[Any], None], cut: str) -> None:
         self._pay(_NOTE_BYTES)
         self._pieces.append(opening)
+        if isinstance(members, _CHANGEABLE):  # another thread may be changing it
+            members = list(islice(members, self._nodes + 1))
         for count, member in enumerate(members):
             if count:
                 self._put(",")
@@ -245,13 +249,6 @@ def _key(key: object) -> str:
     return json.loads(text) if text.startswith('"') else text
 
 
-def _pairs(value: Any, kind: type) -> Sequence[tuple[object, object]] | None:
-    if issubclass(kind, Mapping):
-        return list(islice(value.items(), MAX_NODES))  # a copy: another thread may be changing it
-    names = _field_names(kind)
-    return None if names is None else [(name, getattr(value, name, None)) for name in names]
-
-
 def _field_names(kind: Any) -> Iterable[str] | None:
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
@@ -262,12 +259,8 @@ def _field_names(kind: Any) -> Iterable[str] | None:
     return getattr(kind, "__pydantic_fields__", None) or getattr(kind, "__struct_fields__", None)
 
 
-def _items(value: Any, kind: type) -> Iterable[object] | None:
-    if issubclass(kind, (list, tuple, set, frozenset, deque, KeysView, ValuesView, ItemsView)):
-        return list(islice(value, MAX_NODES))
-    return None
-
-
+_COLLECTIONS: Final = (list, tuple, set, frozenset, deque, KeysView, ValuesView, ItemsView)
+_CHANGEABLE: Final[tuple[type, ...]] = (list, set, deque, type({}.items()))
 _UNREAL: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 _PLAIN: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], object]], ...]] = (

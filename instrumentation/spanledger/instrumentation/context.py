@@ -84,6 +84,7 @@ def _from_baggage(context: Context | None) -> Mapping[str, str]:
 
 def with_ids(ids: Mapping[str, Any], context: Context | None = None, *, propagate: bool = True) -> Context:
     """*context* with *ids* (the names of `Ids`) on top of those it has; with *propagate* also in its baggage."""
+    context = live(get_current() if context is None else context)
     inherited = context_attributes(context)
     given = {ATTRIBUTE_OF[name]: as_text(str(value), MAX_ID_BYTES) for name, value in ids.items() if value is not None}
     context = set_value(_IDS, {**inherited, **given}, context)
@@ -91,6 +92,13 @@ def with_ids(ids: Mapping[str, Any], context: Context | None = None, *, propagat
         for name in IN_BAGGAGE:
             if (value := given.get(name)) is not None and _SAFE_IN_A_HEADER.fullmatch(value):
                 context = baggage.set_baggage(name, value, context)
+    return context
+
+
+def live(context: Context) -> Context:
+    """*context* without the scopes of ours that were left while it was current somewhere else."""
+    while isinstance(scope := get_value(_SCOPE, context), Scope) and scope.left:
+        context = scope.outer
     return context
 
 
@@ -132,25 +140,22 @@ class Scope:
     which is just where an abandoned generator is closed. There, leaving changes nothing.
     """
 
-    __slots__ = ("_left", "_outer", "context")
+    __slots__ = ("context", "left", "outer")
 
     def __init__(self, context: Context) -> None:
         self.context = set_value(_SCOPE, self, context)
-        self._outer = context
-        self._left = False
+        self.outer = context
+        self.left = False
 
     def enter(self) -> None:
-        self._outer = get_current()
+        self.outer = get_current()
         attach(self.context)
 
     def leave(self) -> None:
-        self._left = True
+        self.left = True
         if get_value(_SCOPE) is not self:
             return
-        context = self._outer
-        while isinstance(scope := get_value(_SCOPE, context), Scope) and scope._left:
-            context = scope._outer  # scopes left out of order must not come back to life
-        attach(context)
+        attach(live(self.outer))
 
 
 class Interleaved:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast
 
+from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind
 
 from .capture import as_json, as_text
-from .context import MAX_ID_BYTES, Ids, context_attributes
+from .context import MAX_ID_BYTES, Ids, context_attributes, live
 from .guard import guard
 from .operation import AttributeValues, Operation, Outcome, content_allowed
 from .semconv import (
@@ -64,7 +65,7 @@ class Execution(Operation):
         self.output_data: Any = None
         self._captures_results = captures_results
         self._items: list[Any] = []
-        if ids.get("execution_id") is None and EXECUTION_ID not in context_attributes():
+        if ids.get("execution_id") is None and EXECUTION_ID not in context_attributes(live(get_current())):
             ids["execution_id"] = new_execution_id()
         attributes: AttributeValues = {}
         with guard("describe an execution"):

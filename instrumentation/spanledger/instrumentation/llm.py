@@ -1,9 +1,9 @@
 """`llm_call(...)`: one model call as a span, and `LLM`: inference and streams over real provider SDKs, so observed."""
 
-import functools
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 from urllib.parse import urlsplit
 
@@ -130,8 +130,8 @@ class LLMCall(Operation):
             if reply.text:
                 self._texts.append(reply.text)
 
-    def piece(self, _: object = None) -> None:
-        """A chunk of a stream has come."""
+    def chunk(self) -> None:
+        """A chunk of a stream has come for the consumer."""
         if not self._chunks:
             self._seconds_to_first_chunk = time.perf_counter() - self._started
         self._chunks = (self._chunks or 0) + 1
@@ -277,7 +277,7 @@ class LLM:
         start, request = self._prepared(
             prompt, parameters, execution_log_id, metadata, True, report_id=report_id, completion_id=completion_id
         )
-        return AsyncStream(lambda call: _atexts(self._provider.astream(request), call), start)
+        return AsyncStream(partial(self._provider.astream, request), start, _text)
 
     def inference_stream_sync(
         self,
@@ -293,7 +293,7 @@ class LLM:
         start, request = self._prepared(
             prompt, parameters, execution_log_id, metadata, True, report_id=report_id, completion_id=completion_id
         )
-        return Stream(lambda call: _texts(self._provider.stream(request), call), start)
+        return Stream(partial(self._provider.stream, request), start, _text)
 
     def close(self) -> None:
         """Close the provider's connections. The next request opens new ones."""
@@ -331,7 +331,7 @@ class LLM:
         system = parameters.pop("system", None)
         messages: list[Message] = [{"role": "system", "content": system}] if system is not None else []
         messages += [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        start = functools.partial(
+        start = partial(
             LLMCall,
             self.model_id,
             self._provider.name,
@@ -349,26 +349,12 @@ class LLM:
         return start, Request(self.model_id, messages, parameters)
 
 
-def _texts(pieces: Iterator[Reply], call: LLMCall) -> Iterator[str]:
-    try:
-        for piece in pieces:
-            call.record(piece)
-            if piece.text:
-                yield piece.text
-    finally:
-        if (close := getattr(pieces, "close", None)) is not None:
-            close()
-
-
-async def _atexts(pieces: AsyncIterator[Reply], call: LLMCall) -> AsyncIterator[str]:
-    try:
-        async for piece in pieces:
-            call.record(piece)
-            if piece.text:
-                yield piece.text
-    finally:
-        if (aclose := getattr(pieces, "aclose", None)) is not None:
-            await aclose()
+def _text(call: LLMCall, piece: Reply) -> str | None:
+    call.record(piece)
+    if not piece.text:
+        return None
+    call.chunk()
+    return piece.text
 
 
 def _usage(usage: Usage | None) -> AttributeValues:

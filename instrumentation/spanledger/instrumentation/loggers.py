@@ -3,7 +3,8 @@
 Every method that starts or ends something can be awaited or not, as the code around it likes.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar, Unpack, overload
 
 from .context import Ids
@@ -145,23 +146,14 @@ class LLMCallLogger:
         """
         options = {"call_type": INFERENCE_STREAM, "is_streaming": True, **options}
 
-        def start() -> LLMCall:
-            return self.start_llm_call(provider, model_id, prompt, **options)
+        start = partial(self.start_llm_call, provider, model_id, prompt, **options)
+        read = ChunkReader()
+
+        def take(call: LLMCall, chunk: T) -> T:
+            call.record(chunk, read)
+            call.chunk()
+            return chunk
 
         if isinstance(chunks, AsyncIterable):
-            return AsyncStream(lambda call: _aobserved(chunks, call), start)
-        return Stream(lambda call: _observed(chunks, call), start)
-
-
-def _observed(chunks: Iterable[T], call: LLMCall) -> Iterator[T]:
-    read = ChunkReader()
-    for chunk in chunks:
-        call.record(chunk, read)
-        yield chunk
-
-
-async def _aobserved(chunks: AsyncIterable[T], call: LLMCall) -> AsyncIterator[T]:
-    read = ChunkReader()
-    async for chunk in chunks:
-        call.record(chunk, read)
-        yield chunk
+            return AsyncStream(chunks.__aiter__, start, take)
+        return Stream(chunks.__iter__, start, take)

@@ -3,72 +3,70 @@
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
-Items = TypeVar("Items")
-W = TypeVar("W", bound="Watch[Any]")
-T_contra = TypeVar("T_contra", contravariant=True)
+Pieces = TypeVar("Pieces")
+W = TypeVar("W", bound="Watch")
 
 
-class Watch(Protocol[T_contra]):
+class Watch(Protocol):
     """The started span a stream reports to. Nothing here raises; only the first end counts."""
 
     def in_pieces(self) -> AbstractContextManager[None]: ...
-    def piece(self, item: T_contra, /) -> object: ...
     def end(self, *, error: BaseException | None = None) -> object: ...
 
 
-class Result(Watch[T_contra], Protocol[T_contra]):
-    """A `Watch` that also hears what a generator returned."""
+class GeneratorWatch(Watch, Protocol):
+    """A `Watch` that hears what a generator yields and returns."""
 
+    def piece(self, item: Any, /) -> object: ...
     def result(self, value: Any, /) -> object: ...
 
 
-Start = Callable[[tuple[Any, ...], dict[str, Any]], Result[Any]]
+Start = Callable[[tuple[Any, ...], dict[str, Any]], GeneratorWatch]
 
 
 class Stream(Generic[T]):
-    """An iterator over ``source(watch)`` that starts the *watch* with the first item and ends it exactly once.
+    """An iterator over what *take* shows of the pieces of ``source()``; None it keeps to itself.
 
-    It ends as completed when the source is exhausted, as failed when the source raises (the same exception goes on),
-    and as cancelled when the consumer stops early: by `close`, by leaving a ``with`` block, or by dropping it.
-    A stream nobody reads asks nobody anything.
+    The *watch* starts with the first piece asked for and ends exactly once: as completed when the source is exhausted,
+    as failed when the source raises (the same exception goes on), and as cancelled when the consumer stops early, by
+    `close`, by leaving a ``with`` block, or by dropping the stream. A stream nobody reads asks nobody anything.
     """
 
-    def __init__(self, source: Callable[[W], Iterator[T]], watch: Callable[[], W]) -> None:
-        self._source: Callable[[Any], Iterator[T]] = source
-        self._start = watch
-        self._watched: _Watched[Iterator[T], T] | None = None
+    def __init__(
+        self, source: Callable[[], Iterator[Any]], watch: Callable[[], W], take: Callable[[W, Any], T | None]
+    ) -> None:
+        self._open: Callable[[object], _Opened[Iterator[Any], T]] = partial(_Opened, source, watch, take)
+        self._opened: _Opened[Iterator[Any], T] | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> T:
-        watched = self._watched or self._open()
-        try:
-            with watched.inside:
-                item = next(watched.items)
-        except StopIteration:
-            watched.end()
-            raise
-        except BaseException as error:
-            watched.end(error)
-            raise
-        watched.watch.piece(item)
-        return item
-
-    def _open(self) -> "_Watched[Iterator[T], T]":
-        self._watched = _Watched(self, self._start(), self._source)
-        return self._watched
+        opened = self._opened = self._opened or self._open(self)
+        while True:
+            try:
+                with opened.inside:
+                    piece = next(opened.pieces)
+            except StopIteration:
+                opened.end()
+                raise
+            except BaseException as error:
+                opened.end(error)
+                raise
+            if (shown := opened.take(piece)) is not None:
+                return shown
 
     def close(self) -> None:
         """Stop early: the connection is closed, and the span ends as cancelled unless it has ended already."""
-        if self._watched is None:
+        if self._opened is None:
             return
-        self._watched.end(GeneratorExit())
-        if (close := getattr(self._watched.items, "close", None)) is not None:
+        self._opened.end(GeneratorExit())
+        if (close := getattr(self._opened.pieces, "close", None)) is not None:
             close()
 
     def __enter__(self) -> Self:
@@ -81,37 +79,36 @@ class Stream(Generic[T]):
 class AsyncStream(Generic[T]):
     """The asynchronous twin of `Stream`; `aclose` and ``async with`` instead of `close` and ``with``."""
 
-    def __init__(self, source: Callable[[W], AsyncIterator[T]], watch: Callable[[], W]) -> None:
-        self._source: Callable[[Any], AsyncIterator[T]] = source
-        self._start = watch
-        self._watched: _Watched[AsyncIterator[T], T] | None = None
+    def __init__(
+        self, source: Callable[[], AsyncIterator[Any]], watch: Callable[[], W], take: Callable[[W, Any], T | None]
+    ) -> None:
+        self._open: Callable[[object], _Opened[AsyncIterator[Any], T]] = partial(_Opened, source, watch, take)
+        self._opened: _Opened[AsyncIterator[Any], T] | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        watched = self._watched or self._open()
-        try:
-            with watched.inside:
-                item = await anext(watched.items)
-        except StopAsyncIteration:
-            watched.end()
-            raise
-        except BaseException as error:
-            watched.end(error)
-            raise
-        watched.watch.piece(item)
-        return item
-
-    def _open(self) -> "_Watched[AsyncIterator[T], T]":
-        self._watched = _Watched(self, self._start(), self._source)
-        return self._watched
+        opened = self._opened = self._opened or self._open(self)
+        while True:
+            try:
+                with opened.inside:
+                    piece = await anext(opened.pieces)
+            except StopAsyncIteration:
+                opened.end()
+                raise
+            except BaseException as error:
+                opened.end(error)
+                raise
+            if (shown := opened.take(piece)) is not None:
+                return shown
 
     async def aclose(self) -> None:
-        if self._watched is None:
+        """Stop early: the connection is closed, and the span ends as cancelled unless it has ended already."""
+        if self._opened is None:
             return
-        self._watched.end(GeneratorExit())
-        if (aclose := getattr(self._watched.items, "aclose", None)) is not None:
+        self._opened.end(GeneratorExit())
+        if (aclose := getattr(self._opened.pieces, "aclose", None)) is not None:
             await aclose()
 
     async def __aenter__(self) -> Self:
@@ -123,26 +120,30 @@ class AsyncStream(Generic[T]):
         await self.aclose()
 
 
-class _Watched(Generic[Items, T]):
+class _Opened(Generic[Pieces, T]):
     """An opened stream and its span, which also ends when *owner* is garbage, or when the interpreter exits."""
 
-    def __init__(self, owner: object, watch: Watch[T], source: Callable[[Any], Items]) -> None:
-        self.watch = watch
-        self.inside = watch.in_pieces()
-        self._abandoned = weakref.finalize(owner, _abandon, watch)
+    def __init__(
+        self, source: Callable[[], Pieces], watch: Callable[[], W], take: Callable[[W, Any], T | None], owner: object
+    ) -> None:
+        started = watch()
+        self.take: Callable[[Any], T | None] = partial(take, started)
+        self.inside = started.in_pieces()
+        self._watch: Watch = started
+        self._abandoned = weakref.finalize(owner, _abandon, started)
         try:
             with self.inside:
-                self.items = source(watch)
+                self.pieces = source()
         except BaseException as error:
             self.end(error)
             raise
 
     def end(self, error: BaseException | None = None) -> None:
         self._abandoned.detach()
-        self.watch.end(error=error)
+        self._watch.end(error=error)
 
 
-def _abandon(watch: Watch[Any]) -> None:
+def _abandon(watch: Watch) -> None:
     watch.end(error=GeneratorExit())
 
 
