@@ -1,9 +1,11 @@
 """`Ledger`: the one door. Spans go in, rows are durable when it returns."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import Engine
 
+from .bounds import bounded
 from .charges import charge
 from .custom_prices import CustomPrices
 from .mapping import Mapped, map_events, map_spans
@@ -14,6 +16,8 @@ from .settings import Settings
 from .spans import LogEvent, SpanData
 from .store import Store, Written
 
+MAX_VALUE_BYTES: Final = 256 * 1024
+
 
 class Ledger:
     """Maps, redacts, prices and stores spans.
@@ -22,10 +26,13 @@ class Ledger:
     any spans in any order, again and again: the tables depend on the set alone.
     """
 
-    def __init__(self, store: Store, prices: PriceBook, redactor: Redactor) -> None:
+    def __init__(
+        self, store: Store, prices: PriceBook, redactor: Redactor, *, max_value_bytes: int = MAX_VALUE_BYTES
+    ) -> None:
         self.store = store
         self.prices = prices
         self.redactor = redactor
+        self._max_value_bytes = max_value_bytes
 
     @classmethod
     def open(cls, settings: Settings | None = None, *, engine: Engine | None = None) -> "Ledger":
@@ -38,7 +45,8 @@ class Ledger:
         prices = settings.price_file()
         custom = CustomPrices.read(prices) if prices else None
         redactor = Redactor(settings.content, settings.redact)
-        return cls(Store.open(engine if engine is not None else settings.database_url), PriceBook(custom), redactor)
+        store = Store.open(engine if engine is not None else settings.database_url)
+        return cls(store, PriceBook(custom), redactor, max_value_bytes=settings.max_value_bytes)
 
     def record(self, spans: Sequence[SpanData]) -> Receipt:
         """Store *spans*; see `Receipt` for the answer.
@@ -55,9 +63,10 @@ class Ledger:
     def prepare(self, spans: Sequence[SpanData]) -> Mapped:
         """The rows of *spans*, redacted and priced: the first half of `record`, which needs no database."""
         mapped = map_spans(spans)
+        limit = self._max_value_bytes
         batch = mapped.batch._replace(
-            executions=[self.redactor.execution(row) for row in mapped.batch.executions],
-            llm_calls=[self._priced(self.redactor.llm_call(row)) for row in mapped.batch.llm_calls],
+            executions=[self.redactor.execution(bounded(row, limit)) for row in mapped.batch.executions],
+            llm_calls=[self._priced(self.redactor.llm_call(bounded(row, limit))) for row in mapped.batch.llm_calls],
         )
         return mapped._replace(batch=batch)
 
