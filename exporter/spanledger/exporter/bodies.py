@@ -49,6 +49,8 @@ def read_response(value: Any) -> dict[str, Any]:
                 said.setdefault(name, found)
     if "finish_reason" not in said and (reason := _finish_reason(body)):
         said["finish_reason"] = reason
+    if str(body.get("object")).endswith(".chunk") or body.get("chunked"):
+        said["is_streaming"] = True
     block = next((body[key] for key in USAGE if isinstance(body.get(key), dict)), None)
     if block is not None:
         said |= read_block(block)
@@ -91,7 +93,8 @@ def _from_langchain(body: Mapping[str, Any]) -> dict[str, Any]:
         generation = generation[0] if generation else {}
     message = _mapping(_mapping(generation).get("message"))
     said = _mapping(message.get("kwargs", message.get("data", message)))
-    about = {**_mapping(body.get("llm_output")), **_mapping(said.get("response_metadata"))}
+    chunked = str(_mapping(generation).get("type")).endswith("Chunk")  # put together from a stream
+    about = {"chunked": chunked, **_mapping(body.get("llm_output")), **_mapping(said.get("response_metadata"))}
     for key in ("id", "usage_metadata"):
         if said.get(key) and not str(said[key]).startswith(("run-", "lc_run-")):  # LangChain's own ids
             about.setdefault(key, said[key])

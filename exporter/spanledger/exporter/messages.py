@@ -50,6 +50,7 @@ TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "refusal")
 NESTED_CALLS: Final = ("functionCall", "function_call", "toolUse")
 NESTED_RESULTS: Final = ("functionResponse", "function_response", "toolResult")
 NESTED_REASONING: Final = ("reasoningContent", "reasoning_content")
+REASONING_ONLY: Final = frozenset(("role", "reasoning"))
 NESTED: Final = frozenset((*NESTED_CALLS, *NESTED_RESULTS, *NESTED_REASONING, "thought"))
 """Keys that say what a part is where it has no type (Gemini, Bedrock)."""
 
@@ -80,8 +81,20 @@ def messages_from(value: Any, role: str = "user") -> list[Message]:
                 messages.append(_message(item, role))
             else:
                 messages += _from_item(item, role)
-        return messages
+        return _with_reasons(messages)
     return [{"role": role, "content": _plain(value)}]
+
+
+def _with_reasons(messages: list[Message]) -> list[Message]:
+    """*messages*, each that is reasoning and nothing else joined to the one it led to (OpenAI's responses)."""
+    joined: list[Message] = []
+    for message in messages:
+        last = joined[-1] if joined else {}
+        if last.keys() == REASONING_ONLY and last["role"] == message["role"] and "reasoning" not in message:
+            joined[-1] = {**message, "reasoning": last["reasoning"]}
+        else:
+            joined.append(message)
+    return joined
 
 
 def system_message(value: Any) -> list[Message]:
@@ -90,8 +103,9 @@ def system_message(value: Any) -> list[Message]:
 
 
 def dump(messages: Sequence[Message]) -> str | None:
-    """The messages as JSON text; None when there are none."""
-    return json_text(messages) if messages else None
+    """The messages as JSON text, without those that say nothing; None when there are none."""
+    said = [message for message in messages if len(message) > 1]
+    return json_text(said) if said else None
 
 
 def _from_item(item: Any, role: str) -> list[Message]:
@@ -200,8 +214,12 @@ def _body(value: dict[str, Any]) -> Any:
 def _holds_parts(text: str) -> bool:
     """Whether JSON text in the place of content is a list of parts rather than what somebody said."""
     parts = parse(text)
-    parts = parts if isinstance(parts, list) else [parts]
-    return all(isinstance(p, dict) and (isinstance(p.get("type"), str) or p.keys() == {"text"}) for p in parts)
+    for part in parts if isinstance(parts, list) else [parts]:
+        if not isinstance(part, dict):
+            return False
+        if not (isinstance(part.get("type"), str) or part.keys() == {"text"} or not NESTED.isdisjoint(part)):
+            return False
+    return True
 
 
 def _read_content(body: Any, message: Message) -> None:

@@ -15,6 +15,9 @@ FIELDS: Final = (
     Field("agent_type", "executor.id"),
 )
 
+RESPONSE_PREFIX: Final = "resp_"
+"""How OpenAI's response ids begin; those of its conversations begin otherwise."""
+
 
 def operation(span: SpanData) -> Operation | None:
     if semconv.OPERATION_NAME in span.attributes:
@@ -25,9 +28,8 @@ def operation(span: SpanData) -> Operation | None:
 
 
 def adjust(span: SpanData, draft: Draft) -> None:
-    """With OpenAI's responses the conversation is "the one that ended in this response": no session."""
-    session = draft.get("session_id")
-    if session is not None and session in (span.attributes.get(semconv.RESPONSE_ID), draft.get("response_id")):
+    """With OpenAI's responses the conversation is named by the response it went on from: no session."""
+    if str(draft.get("session_id")).startswith(RESPONSE_PREFIX):
         del draft["session_id"]
 
 

@@ -66,7 +66,9 @@ FIELDS: Final = (
     Field("input", "langfuse.observation.input"),
     Field("output", "langfuse.observation.output"),
     Field("session_id", "langfuse.session.id"),
+    Field("session_id", "langfuse.observation.metadata.langfuse_session_id", unquoted),  # as LangChain's users say it
     Field("external_user_id", "langfuse.user.id"),
+    Field("external_user_id", "langfuse.observation.metadata.langfuse_user_id", unquoted),
 )
 
 CLAIMS: Final = (TYPE, USAGE, COST, LEVEL, MESSAGE, FIRST_TOKEN, *METADATA, "langfuse.internal.")

@@ -110,8 +110,8 @@ CLAIMS: Final = (
 
 def operation(span: SpanData) -> Operation | None:
     kind = span.attributes.get(KIND)
-    if kind == "LLM" and span.scope == LLAMA_INDEX and span.name.partition(".")[2].startswith("_"):
-        return PLUMBING  # its private methods (``OpenAI._prepare_chat_with_tools``) prepare a call, they make none
+    if span.scope == LLAMA_INDEX and kind != "EMBEDDING" and span.name.partition(".")[2].startswith("_"):
+        return PLUMBING  # private methods: preparing a call (``OpenAI._prepare_chat_with_tools``), or a step once more
     if kind == "CHAIN" and (named := genai.operation(span)) is not None and named.table == "execution":
         return named  # a native span with OpenInference's kind added says more precisely what it is
     return KINDS.get(kind, TASK) if isinstance(kind, str) else None
@@ -143,6 +143,8 @@ def _call(span: SpanData, draft: Draft) -> None:
     prompt, response = _conversation(span.attributes)
     if prompt:
         draft["input"] = prompt
+        if prompt[0]["role"] == "system":
+            draft.pop("system", None)
     elif prompts := span.attributes.get("llm.prompts") or listed(span.attributes, "llm.prompts."):
         draft["input"] = [_prompt(p, "prompt") for p in prompts]
     parameters = mapping(span.attributes.get("llm.invocation_parameters"))
@@ -251,7 +253,7 @@ def _message(said: Attributes) -> Message:
     if len(said) == len(TEXT_MESSAGE & said.keys()):
         return message
     parts = [_part(part) for part in listed(said, "contents.") if isinstance(part, dict)]
-    if parts and message["content"]:
+    if parts and message["content"] and all(part.get("type") != "text" for part in parts):
         parts.insert(0, {"type": "text", "text": message["content"]})
     if texts := listed(said, "content."):  # claude-agent-sdk numbers its texts
         parts += [{"type": "text", "text": text} for text in texts]
