@@ -390,9 +390,9 @@ def test_messages_keep_the_parts_otel_has_no_word_for(spans: Any) -> None:
     ("model", "provider", "model_id"),
     [
         ("gpt-4o-mini", "openai", "gpt-4o-mini"),
-        ("claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5"),
+        ("claude-sonnet-5", "anthropic", "claude-sonnet-5"),
         ("gemini-2.5-flash", "gcp.gemini", "gemini-2.5-flash"),
-        ("anthropic/claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5"),
+        ("anthropic/claude-sonnet-5", "anthropic", "claude-sonnet-5"),
         ("meta-llama/Llama-3.1-8B", "openai", "meta-llama/Llama-3.1-8B"),
         (SimpleNamespace(model_id="m", provider="google"), "gcp.gemini", "m"),
         (SimpleNamespace(model_id="m", provider=SimpleNamespace(provider_type="Anthropic")), "anthropic", "m"),

@@ -199,7 +199,7 @@ def llm_call(model_id: str, provider: str, **options: Any) -> LLMCall:
 class LLM:
     """A model to talk to. Every request, streamed or not, is one span and one call of the provider, never two.
 
-    *model* is an id (``"gpt-4o-mini"``, ``"anthropic/claude-sonnet-4-5"``) or an object with ``model_id``, ``provider``
+    *model* is an id (``"gpt-4o-mini"``, ``"anthropic/claude-sonnet-5"``) or an object with ``model_id``, ``provider``
     and ``credentials`` (see `providers.connect`); *llm_call_logger* brings its ``token_prices``; *provider* is a name
     or your own `Provider`; *parameters* go with every request. The provider's exceptions reach you unchanged.
     """

@@ -43,7 +43,7 @@ class Model(NamedTuple):
 def connect(model: Any, provider: "Provider | str | None" = None) -> tuple[Provider, str]:
     """The provider and the model id that *model* means.
 
-    *model* is an id (``"gpt-4o-mini"``, ``"anthropic/claude-sonnet-4-5"``) or any object with ``model_id`` and
+    *model* is an id (``"gpt-4o-mini"``, ``"anthropic/claude-sonnet-5"``) or any object with ``model_id`` and
     optionally ``provider`` (a name, or an object with ``provider_type`` or ``name``), ``credentials`` (a mapping or an
     object), ``api_key`` and ``base_url``. *provider* overrides: a name of `PROVIDERS` or a `Provider`.
     Raises `ValueError` for a provider that does not exist.

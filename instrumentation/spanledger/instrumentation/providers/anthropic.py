@@ -120,8 +120,9 @@ def chunk_reader() -> Callable[[Any], Reply]:
     def read_event(event: Any) -> Reply:
         if event.type == "message_start":
             start = read(event.message)
-            seen = told(event.message.usage)  # its output tokens are those of the first word
-            return start._replace(usage=seen and seen._replace(output_tokens=None, raw=dict(block)))
+            if (seen := told(event.message.usage)) is not None:  # its output tokens are those of the first word
+                seen = seen._replace(output_tokens=None, reasoning_tokens=None, raw=dict(block))
+            return start._replace(usage=seen)
         if event.type == "content_block_delta" and event.delta.type == "text_delta":
             return Reply(text=event.delta.text)
         if event.type == "message_delta":
