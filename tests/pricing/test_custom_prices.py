@@ -63,7 +63,7 @@ def test_cached_tokens_cost_as_input_unless_they_have_a_rate(prices: Any) -> Non
 
 def test_an_entry_without_an_output_rate_prices_embeddings_only(prices: Any) -> None:
     path = prices({"model": "x", "input": 10})
-    assert price(path, "x", Buckets(1000, None)).total_cost == Decimal("0.01")
+    assert price(path, "x", Buckets(1000, 0)).total_cost == Decimal("0.01")
     chat = price(path, "x", Buckets(1000, 1))
     assert (chat.input_cost, chat.total_cost) == (Decimal("0.01"), None)
 

@@ -31,8 +31,7 @@ OUTPUT_BUCKETS: Final = ("output", "reasoning", "audio_output")
 class Rates(NamedTuple):
     """US dollars *per token* of each disjoint bucket, in the order of `INPUT_BUCKETS` and `OUTPUT_BUCKETS`.
 
-    None where there is no rate; *output* is empty where nothing was said about any. *request* is US dollars per
-    request, on top of the tokens.
+    None where there is no rate. *request* is US dollars per request, on top of the tokens.
     """
 
     input: tuple[Decimal | None, ...]

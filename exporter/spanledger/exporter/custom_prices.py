@@ -141,7 +141,7 @@ def _rates(given: Mapping[str, Decimal]) -> Rates:
     read, audio = first("cache_read", "input"), first("audio_input", "input")
     write, hour = first("cache_write", "input"), first("cache_write_1h", "cache_write", "input")
     output = (first("output"), first("reasoning", "output"), first("audio_output", "output"))
-    return Rates((first("input"), read, write, hour, audio, read), output if "output" in given else ())
+    return Rates((first("input"), read, write, hour, audio, read), output)
 
 
 def _text(item: Mapping[str, Any], key: str) -> str | None:

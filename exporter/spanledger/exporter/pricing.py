@@ -176,18 +176,20 @@ def _cost(usage: Buckets, tariff: Tariff) -> Cost:
     if tariff.reason is not None:
         return Cost(reason=tariff.reason)
     rates = _rates_at(tariff, usage.input_tokens)
-    input_cost = _sum(INPUT_BUCKETS, rates.input, _split_input(usage, rates.input))
-    output_cost = _sum(OUTPUT_BUCKETS, rates.output, _split_output(usage, rates.output))
-    if isinstance(input_cost, Decimal) and isinstance(output_cost, Decimal):
-        total = EXACT.add(input_cost, output_cost)
-        if rates.request:
-            total = EXACT.add(total, rates.request)
-        return Cost(input_cost, output_cost, total, tariff.source, tariff.ref)
-    if isinstance(input_cost, Decimal):
-        return Cost(input_cost, None, None, tariff.source, tariff.ref, str(output_cost))
-    if isinstance(output_cost, Decimal):
-        return Cost(None, output_cost, None, tariff.source, tariff.ref, input_cost)
-    return Cost(reason=f"{input_cost}; {output_cost}")
+    parts = _split_input(usage, rates.input)
+    input_cost = None if isinstance(parts, str) else _sum(rates.input, parts)
+    answer = _split_output(usage, rates.output)
+    output_cost = None if isinstance(answer, str) else _sum(rates.output, answer)
+    if input_cost is None or output_cost is None:
+        reason = _why_unknown(INPUT_BUCKETS, rates.input, parts) or _why_unknown(OUTPUT_BUCKETS, rates.output, answer)
+        known = input_cost is not None or output_cost is not None
+        return Cost(
+            input_cost, output_cost, None, tariff.source if known else None, tariff.ref if known else None, reason
+        )
+    total = _add(input_cost, output_cost)
+    if rates.request:
+        total = _add(total, rates.request)
+    return Cost(input_cost, output_cost, total, tariff.source, tariff.ref)
 
 
 def _rates_at(tariff: Tariff, prompt: int | None) -> Rates:
@@ -196,7 +198,10 @@ def _rates_at(tariff: Tariff, prompt: int | None) -> Rates:
         return tariff.rates
     if prompt is None:
         return NO_RATES
-    return next((rates for more_than, rates in tariff.larger if prompt > more_than), tariff.rates)
+    for more_than, rates in tariff.larger:
+        if prompt > more_than:
+            return rates
+    return tariff.rates
 
 
 def _split_input(usage: Buckets, rates: Sequence[Decimal | None]) -> Sequence[int] | str:
@@ -204,18 +209,19 @@ def _split_input(usage: Buckets, rates: Sequence[Decimal | None]) -> Sequence[in
     total, _, read, write, hour, _, audio, _, both = usage
     if total is None:
         return () if _is_free(rates) else "input tokens unknown"
-    if not (read or write or audio):
+    if not (read or write or hour or audio):
         return (total,) if total >= 0 else "input tokens negative"
-    read, write, hour = read or 0, write or 0, hour or 0
+    read, hour = read or 0, hour or 0
+    write = hour if write is None else write
     if not audio:
-        parts: tuple[int, ...] = (total - read - write, read, write - hour, hour)
-        return parts if min(parts) >= 0 else "cached tokens do not fit into the input tokens"
+        fits = read >= 0 and 0 <= hour <= write and read + write <= total
+        return (total - read - write, read, write - hour, hour) if fits else "cached tokens do not fit into the input"
     if both is None:
         both = max(0, read + write + audio - total)
         if both < min(read, audio) and not _cached_audio_is_indifferent(rates):
             return "cached tokens are not split into text and audio"
     parts = (total - read - write - audio + both, read - both, write - hour, hour, audio - both, both)
-    return parts if min(parts) >= 0 else "cached and audio tokens do not fit into the input tokens"
+    return parts if min(parts) >= 0 else "cached and audio tokens do not fit into the input"
 
 
 def _is_free(rates: Sequence[Decimal | None]) -> bool:
@@ -231,27 +237,33 @@ def _cached_audio_is_indifferent(rates: Sequence[Decimal | None]) -> bool:
 
 def _split_output(usage: Buckets, rates: Sequence[Decimal | None]) -> Sequence[int] | str:
     """Disjoint parts in the order of `OUTPUT_BUCKETS` as far as there are any, or why there are none."""
-    total, reasoning, audio = usage.output_tokens, usage.reasoning_tokens, usage.audio_output_tokens
+    _, total, _, _, _, reasoning, _, audio, _ = usage
     if total is None:
         return () if _is_free(rates) else "output tokens unknown"
     if not (reasoning or audio):
         return (total,) if total >= 0 else "output tokens negative"
     reasoning, audio = reasoning or 0, audio or 0
+    fits = reasoning >= 0 and audio >= 0 and reasoning + audio <= total
     parts = (total - reasoning - audio, reasoning, audio)
-    return parts if min(parts) >= 0 else "reasoning and audio tokens do not fit into the output tokens"
+    return parts if fits else "reasoning and audio tokens do not fit into the output"
 
 
-def _sum(buckets: Sequence[str], rates: Sequence[Decimal | None], parts: Sequence[int] | str) -> Decimal | str:
-    """The dollars, or why they are unknown."""
+def _sum(rates: Sequence[Decimal | None], parts: Sequence[int]) -> Decimal | None:
+    """The dollars; None if there is no rate for some of the tokens."""
+    total = _ZERO
+    for rate, tokens in zip(rates, parts):  # noqa: B905 - parts end where there are no more tokens
+        if tokens:
+            if rate is None:
+                return None
+            total = _multiply_add(rate, tokens, total)
+    return total
+
+
+def _why_unknown(buckets: Sequence[str], rates: Sequence[Decimal | None], parts: Sequence[int] | str) -> str | None:
     if isinstance(parts, str):
         return parts
-    total = _ZERO
-    for index, tokens in enumerate(parts):
-        if tokens:
-            if not rates or (rate := rates[index]) is None:
-                return f"no single rate for {buckets[index]} tokens"
-            total = EXACT.fma(rate, tokens, total)
-    return total
+    missing = (b for b, rate, tokens in zip(buckets, rates, parts, strict=False) if tokens and rate is None)
+    return next((f"no single rate for {bucket} tokens" for bucket in missing), None)
 
 
 def _lines(buckets: Sequence[str], rates: Sequence[Decimal | None], parts: Sequence[int] | str) -> list[Line]:
@@ -263,6 +275,8 @@ def _lines(buckets: Sequence[str], rates: Sequence[Decimal | None], parts: Seque
 
 
 _ZERO: Final = Decimal(0)
+_add: Final = EXACT.add
+_multiply_add: Final = EXACT.fma
 _NO_MODEL: Final = Tariff(reason="no model")
 _ONLY_DEPLOYMENT: Final = Tariff(reason="the request names a deployment, not a model")
 _NO_USAGE: Final = Cost(reason="no usage")

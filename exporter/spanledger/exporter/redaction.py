@@ -60,7 +60,7 @@ class Redactor:
 
     def content(self, row: Content) -> Content:
         """The log record as it may be stored. Under a policy without content its body is null."""
-        body = self._clean(row.body if self._content == "full" else _attributes_only(row.body))
+        body = self.text(row.body if self._content == "full" else _attributes_only(row.body))
         return row if body == row.body else row._replace(body=body or _NO_CONTENT)
 
     def _row(self, row: Row, content: tuple[str, ...]) -> Row:
@@ -70,7 +70,7 @@ class Redactor:
             if text is None:
                 continue
             allowed = self._allowed(text, column, content)
-            clean = self._clean(allowed)
+            clean = self.text(allowed)
             if clean != text:
                 changes[column] = clean
             if clean != allowed:
@@ -87,7 +87,7 @@ class Redactor:
             return None
         return text if text.startswith(_SIZE_ONLY) else f"{_SIZE_ONLY}{len(text)}}}"
 
-    def _clean(self, text: str | None) -> str | None:
+    def text(self, text: str | None) -> str | None:
         """The text without secrets, as the hook returns it; None if the hook failed."""
         if text is None or not (self._secrets or self._hook):
             return text
