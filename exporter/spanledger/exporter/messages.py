@@ -31,6 +31,10 @@ ROLES: Final = {
     "function": "tool",
 }
 """Other words for a role."""
+SPEAKERS: Final = frozenset(("human", "ai", "AIMessageChunk", "system", "tool"))
+"""Types of LangChain's messages, which name no role."""
+GENERATION: Final = "ChatGeneration"
+"""How the type of LangChain's choices begins."""
 MESSAGE_KEYS: Final = frozenset(
     ("content", "parts", "tool_calls", "name", "id", "type", "text", "finish_reason", "stop_reason", "index", "refusal")
 )
@@ -134,9 +138,9 @@ def _from_mapping(value: dict[str, Any], role: str) -> list[Message]:
 def _is_message(value: dict[str, Any]) -> bool:
     if "role" in value or value.get("lc") == 1 or value.get("type") in ITEM_TYPES:
         return True
-    if isinstance(value.get("message"), dict) and ("index" in value or "generation_info" in value):
+    if isinstance(value.get("message"), dict) and ("index" in value or str(value.get("type")).startswith(GENERATION)):
         return True  # a choice
-    if isinstance(value.get("data"), dict) and value.get("type") in ("human", "ai", "system", "tool"):
+    if isinstance(value.get("data"), dict) and value.get("type") in SPEAKERS:
         return True  # LangChain's stored messages
     if "content" in value and ("additional_kwargs" in value or "finish_reason" in value or "finishReason" in value):
         return True  # LangChain's plain messages, Gemini's candidates
@@ -144,9 +148,9 @@ def _is_message(value: dict[str, Any]) -> bool:
 
 
 def _is_part(value: dict[str, Any]) -> bool:
-    if "role" in value or isinstance(value.get("data"), dict) or "additional_kwargs" in value:
+    if "role" in value or "lc" in value or "additional_kwargs" in value or isinstance(value.get("data"), dict):
         return False
-    if value.get("type") == "message":
+    if value.get("type") == "message" or isinstance(value.get("content", value.get("message")), dict):
         return False
     return "type" in value or "text" in value or "content" in value or not NESTED.isdisjoint(value)
 
@@ -157,9 +161,11 @@ def _message(value: Any, role: str) -> Message:
     value = _unwrapped(value)
     get = value.get
     kind = get("type")
-    said_by = get("role") or (kind if kind in ROLES or kind == "system" or "data" in value else None)
-    message: Message = {"role": _role(said_by, role)}
-    body = [value] if kind in ITEM_TYPES and "role" not in value else _body(value)
+    is_item = kind in ITEM_TYPES and "role" not in value
+    if is_item and kind not in RESULT_TYPES:
+        role = "assistant"
+    message: Message = {"role": _role(get("role") or (kind if kind in SPEAKERS else None), role)}
+    body = [value] if is_item else _body(value)
     _read_content(body, message)
     if isinstance(reasoning := get("reasoning_content") or get("thinking"), str):
         message.setdefault("reasoning", reasoning)
