@@ -2,12 +2,13 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from spanledger.exporter.charges import charge
+from spanledger.exporter.lineage import Family, settle
 from spanledger.exporter.mapping import map_spans
 from spanledger.exporter.pricing import PriceBook
 from spanledger.exporter.records import Execution, LLMCall
@@ -16,6 +17,10 @@ from spanledger.exporter.spans import SpanData
 Spans = Callable[..., SpanData]
 CallOf = Callable[..., LLMCall]
 ExecutionsOf = Callable[..., list[Execution]]
+
+
+def settled_calls(*spans: SpanData) -> Sequence[LLMCall]:
+    return settle(map_spans(spans).batch, Family()).batch.llm_calls
 
 
 def litellm(operation: str = "chat", **attributes: Any) -> dict[str, Any]:
@@ -103,6 +108,42 @@ def test_openlits_anthropic_input_leaves_the_cache_out_and_its_openai_input_does
     }
     assert call_of(a_span(usage, scope="openlit.instrumentation.anthropic")).input_tokens == 140
     assert call_of(a_span(usage, scope="openlit.instrumentation.openai")).input_tokens == 100
+
+
+def test_what_openlit_guessed_for_a_stream_without_usage_is_not_taken_for_usage(a_span: Spans, call_of: CallOf) -> None:
+    guess = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.stream": True,
+        "openai.api.type": "chat_completions",
+        "gen_ai.usage.input_tokens": 36,
+        "gen_ai.usage.output_tokens": 19,
+        "gen_ai.client.token.usage": 55,
+        "gen_ai.usage.cost": 0.001,
+    }
+    call = call_of(a_span(guess, scope="openlit.instrumentation.openai"))
+    assert (call.input_tokens, call.output_tokens, call.reported_cost) == (None, None, None)
+    assert json.loads(call.usage_raw or "")["gen_ai.usage.input_tokens"] == 36
+    reported = guess | {"gen_ai.usage.cache_read.input_tokens": 0}
+    assert call_of(a_span(reported, scope="openlit.instrumentation.openai")).input_tokens == 36
+
+
+def test_an_agent_that_names_its_model_and_answers_was_answered_by_calls_nobody_traced(
+    a_span: Spans, call_of: CallOf
+) -> None:
+    said = {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": "gpt-4o", "gen_ai.output.messages": "Hi."}
+    agent = a_span(said)
+    call = call_of(agent)
+    assert (call.call_type, call.model_id, call.response, call.input_tokens) == ("rollup", "gpt-4o", "Hi.", None)
+    inner = a_span({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}, parent=agent)
+    assert call_of(agent, inner).call_type == "inference"
+
+
+def test_a_sum_is_not_given_up_for_a_nearer_agent_that_knows_none(a_span: Spans, call_of: CallOf) -> None:
+    said = {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": "gpt-4o", "gen_ai.output.messages": "Hi."}
+    team = a_span(said | {"gen_ai.usage.input_tokens": 9})
+    member = a_span(said, parent=team)
+    counted = [call for call in settled_calls(team, member) if call.counted and call.input_tokens]
+    assert [call.input_tokens for call in counted] == [9]
 
 
 def test_laminar_says_what_a_span_is_and_what_the_user_attached(a_span: Spans, executions_of: ExecutionsOf) -> None:

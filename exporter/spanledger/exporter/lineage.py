@@ -366,15 +366,24 @@ def _by_call(contents: Iterable[Content], calls: Iterable[LLMCall | CallNode]) -
 
 
 def _superseded(tree: _Tree, calls: Mapping[str, LLMCall | CallNode]) -> set[str]:
-    """Ids of stand-in rows (an agent's own sum) beneath which a call with usage or a nearer stand-in was seen."""
-    stand_ins = {id for id, call in calls.items() if call.call_type == ROLLUP_CALL}
+    """Ids of stand-in rows (an agent's own sum) beneath which something better was seen.
+
+    That is a call with usage, or a nearer stand-in with it; and for a stand-in that knows no usage, any call.
+    """
+    stand_ins = {id: call for id, call in calls.items() if call.call_type == ROLLUP_CALL}
     if not stand_ins:
         return set()
-    seen_beneath: set[str] = set()
+    superseded: set[str] = set()
     for call in calls.values():
-        if call.id in stand_ins or call.input_tokens or call.output_tokens:
-            seen_beneath.update(tree.above(call.id))
-    return stand_ins & seen_beneath
+        knows = _has_usage(call)
+        superseded.update(
+            id for id in tree.above(call.id) if id in stand_ins and (knows or not _has_usage(stand_ins[id]))
+        )
+    return superseded
+
+
+def _has_usage(call: LLMCall | CallNode) -> bool:
+    return bool(call.input_tokens or call.output_tokens)
 
 
 def _verdicts(tree: _Tree, calls: Mapping[str, LLMCall | CallNode]) -> Mapping[str, Verdict]:

@@ -14,7 +14,7 @@ from . import providers, values
 from .contents import is_content
 from .counting import ROLLUP_CALL
 from .dialects import DIALECTS
-from .dialects.base import PLUMBING, USAGE_FIELDS, Dialect, Draft, Operation, unchanged
+from .dialects.base import AGENT, PLUMBING, USAGE_FIELDS, Dialect, Draft, Operation, unchanged
 from .identifiers import as_uuid
 from .lineage import default_execution_id
 from .messages import dump, messages_from, system_message
@@ -62,7 +62,7 @@ def map_spans(spans: Iterable[SpanData]) -> Mapped:
             calls.append(_llm_call(span, operation, draft))
         else:
             executions.append(_execution(span, operation, draft))
-            if draft.get("input_tokens") or draft.get("output_tokens"):
+            if _was_answered_by_a_model(operation, draft):
                 calls.append(_stand_in(span, draft))
     return Mapped(Batch(executions, calls, bridges), len(bridges), rejected)
 
@@ -228,6 +228,13 @@ def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
         "time_to_first_token_ms": get("time_to_first_token_ms"),
     }
     return _sanitized(LLMCall._make(_CALL_COLUMNS(columns)))
+
+
+def _was_answered_by_a_model(operation: Operation, draft: Draft) -> bool:
+    """Whether a step shows that calls were made in it: by their usage, or an agent's by its model and its answer."""
+    if draft.get("input_tokens") or draft.get("output_tokens"):
+        return True
+    return operation is AGENT and bool(draft.get("model_id") and draft.get("output"))
 
 
 def _stand_in(span: SpanData, draft: Draft) -> LLMCall:

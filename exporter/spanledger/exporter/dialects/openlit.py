@@ -27,6 +27,11 @@ CLAIMS: Final = (
 EXCLUSIVE_SCOPES: Final = ("openlit.instrumentation.anthropic", "openlit.instrumentation.bedrock")
 """Pass the provider's own input through, which leaves cached tokens out."""
 
+API_TYPE: Final = "openai.api.type"
+ESTIMATED: Final = ("input_tokens", "output_tokens", "total_tokens", "reported_cost")
+"""What a tokenizer guessed for a stream that reported no usage: where OpenAI did report it, cached tokens stand beside
+it, also when there are none."""
+
 
 def operation(span: SpanData) -> Operation | None:
     return None  # its names are OTel GenAI's
@@ -39,6 +44,9 @@ def adjust(span: SpanData, draft: Draft) -> None:
         draft.pop("time_to_first_token_ms", None)  # without a stream it is how long the whole answer took
     if '"role": "system"' in str(draft.get("input")):
         draft.pop("system", None)  # said there already
+    if draft.get("is_streaming") and API_TYPE in span.attributes and "cache_read_tokens" not in draft:
+        for name in ESTIMATED:
+            draft.pop(name, None)
     _read_content_events(span, draft)
 
 
