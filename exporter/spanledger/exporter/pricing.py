@@ -171,25 +171,23 @@ def _models_to_price(provider: str, response: str | None, request: str | None) -
 
 
 def _cost(usage: Buckets, tariff: Tariff) -> Cost:
+    rates, larger, source, ref, reason, _ = tariff
     if usage.input_tokens is None and usage.output_tokens is None:
         return _NO_USAGE
-    if tariff.reason is not None:
-        return Cost(reason=tariff.reason)
-    rates = _rates_at(tariff, usage.input_tokens)
-    parts = _split_input(usage, rates.input)
-    input_cost = None if isinstance(parts, str) else _sum(rates.input, parts)
-    answer = _split_output(usage, rates.output)
-    output_cost = None if isinstance(answer, str) else _sum(rates.output, answer)
-    if input_cost is None or output_cost is None:
-        reason = _why_unknown(INPUT_BUCKETS, rates.input, parts) or _why_unknown(OUTPUT_BUCKETS, rates.output, answer)
-        known = input_cost is not None or output_cost is not None
-        return Cost(
-            input_cost, output_cost, None, tariff.source if known else None, tariff.ref if known else None, reason
-        )
-    total = _add(input_cost, output_cost)
-    if rates.request:
-        total = _add(total, rates.request)
-    return Cost(input_cost, output_cost, total, tariff.source, tariff.ref)
+    if reason is not None:
+        return Cost(reason=reason)
+    in_rates, out_rates, request = _rates_at(tariff, usage.input_tokens) if larger else rates
+    in_parts = _split_input(usage, in_rates)
+    out_parts = _split_output(usage, out_rates)
+    input_cost = None if isinstance(in_parts, str) else _sum(in_rates, in_parts)
+    output_cost = None if isinstance(out_parts, str) else _sum(out_rates, out_parts)
+    if input_cost is not None and output_cost is not None:
+        total = _add(input_cost, output_cost)
+        return Cost(input_cost, output_cost, _add(total, request) if request else total, source, ref)
+    why = _why_unknown(INPUT_BUCKETS, in_rates, in_parts) or _why_unknown(OUTPUT_BUCKETS, out_rates, out_parts)
+    if input_cost is None and output_cost is None:
+        return Cost(reason=why)
+    return Cost(input_cost, output_cost, None, source, ref, why)
 
 
 def _rates_at(tariff: Tariff, prompt: int | None) -> Rates:
