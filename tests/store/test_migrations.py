@@ -46,9 +46,14 @@ def _description(connection):
         if table == migrations.VERSION_TABLE:
             continue
         columns = [column | {"type": repr(column["type"])} for column in inspector.get_columns(table)]
-        indexes = sorted(inspector.get_indexes(table), key=lambda index: index["name"])
+        indexes = {index.pop("name"): _in_words(index) for index in inspector.get_indexes(table)}
         tables[table] = (columns, inspector.get_pk_constraint(table), indexes)
     return tables
+
+
+def _in_words(value):
+    """SQL expressions, which are equal to nothing else, as their text."""
+    return {key: _in_words(each) for key, each in value.items()} if isinstance(value, dict) else str(value)
 
 
 def _not_a_version_table(name, type_, _):

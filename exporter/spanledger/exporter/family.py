@@ -7,9 +7,10 @@ settles the same rows from another view of them.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select
 
 from .backends import Backend
 from .counting import SLACK
@@ -20,6 +21,10 @@ from .schema import bridge_spans, content_events, execution_logs, llm_call_logs
 MOST_ROUNDS: Final = 4
 """How many links away a trace may be. A server that gives every response the same id would link all of them."""
 
+MOST_SHARERS: Final = 20
+"""Calls that may share a response id within minutes. If more do, it identifies nothing: a server makes it up."""
+
+CALLS: Final = llm_call_logs.c
 Node = TypeVar("Node", ExecutionNode, CallNode, Bridge, Content)
 
 
@@ -40,16 +45,19 @@ class Sighting(NamedTuple):
         return (self.input_tokens, self.output_tokens) if self.input_tokens or self.output_tokens else None
 
     @property
-    def latest(self) -> datetime:
-        """When it ended, as far as links reach: a call that runs, or ran very long, is linked to those of its start."""
+    def end(self) -> datetime:
+        """When it ended, as far as links reach: a call that runs on, or runs for hours, is linked by its beginning."""
         reach = self.start_time + LINK_WINDOW
         return reach if self.end_time is None else min(self.end_time, reach)
+
+
+_seen: Final = attrgetter(*Sighting._fields)
 
 
 def read_family(connection: Connection, backend: Backend, traces: Iterable[str], calls: Iterable[LLMCall]) -> Family:
     """The family of *traces*, to which new *calls* come. Inside a write transaction, until whose end its locks hold."""
     new = set(traces)
-    sightings = [_sighting(call) for call in calls]
+    sightings = _sightings(calls)
     # A call without a parent may have its twin in any trace, also in one that another writer has not committed yet.
     roots = any(sighting.parent_span_id is None for sighting in sightings)
     backend.lock(connection, {*new, *(s.response_id for s in sightings if s.response_id)}, alone=roots)
@@ -63,7 +71,7 @@ def read_family(connection: Connection, backend: Backend, traces: Iterable[str],
             [*family.bridges, *found.bridges],
             [*family.contents, *found.contents],
         )
-        sightings += [_sighting(call) for call in found.llm_calls]
+        sightings += _sightings(found.llm_calls)
         new = _linked(connection, backend, sightings) - known
         if not new:
             break
@@ -92,10 +100,6 @@ def _column(table: Table, name: str) -> ColumnElement[Any]:
     return table.c[name]
 
 
-def _sighting(call: Any) -> Sighting:
-    return Sighting(*(getattr(call, name) for name in Sighting._fields))
-
-
 def _linked(connection: Connection, backend: Backend, calls: Sequence[Sighting]) -> set[str]:
     """The traces with a call that may show the same request as one of *calls*."""
     return _same_response(connection, backend, calls) | _twins(connection, calls)
@@ -106,53 +110,64 @@ def _same_response(connection: Connection, backend: Backend, calls: Sequence[Sig
     for call in calls:
         if call.response_id:
             by_response[call.response_id].append(call)
-    if not by_response:
-        return set()
-    candidates = _sightings(connection, backend.among(llm_call_logs.c.response_id, by_response))
-    return {c.trace_id for c in candidates if any(_overlap(c, call) for call in by_response[c.response_id or ""])}
+    ids = [response_id for response_id, sharers in by_response.items() if len(sharers) <= MOST_SHARERS]
+    traces: set[str] = set()
+    for around in _windows(call for response_id in ids for call in by_response[response_id]):
+        shared = and_(backend.among(CALLS.response_id, ids), around)
+        few = select(CALLS.response_id).where(shared).group_by(CALLS.response_id).having(func.count() <= MOST_SHARERS)
+        for c in _find(connection, shared, CALLS.response_id.in_(few)):
+            if any(_overlap(c, call) for call in by_response[c.response_id or ""]):
+                traces.add(c.trace_id)
+    return traces
 
 
 def _twins(connection: Connection, calls: Sequence[Sighting]) -> set[str]:
     """Traces in which another instrumentation may have seen one of *calls*: one of the two has no parent span."""
-    traces: set[str] = set()
-    column = llm_call_logs.c
-    roots = [call for call in calls if call.parent_span_id is None]
     inner = [call for call in calls if call.parent_span_id is not None]
-    for ours, theirs in ((roots, ()), (inner, (column.parent_span_id.is_(None),))):
-        scopes = {call.scope for call in ours}
-        other = (column.scope.is_distinct_from(scopes.pop()),) if len(scopes) == 1 else ()
-        by_tokens: dict[Any, list[Sighting]] = defaultdict(list)
-        for call in ours:
-            by_tokens[call.tokens].append(call)
-        for start, end in _windows(ours):
-            for c in _sightings(connection, column.start_time.between(start, end), *other, *theirs):
-                alike = (*by_tokens[c.tokens], *by_tokens[None]) if c.tokens else ours
-                if any(call.scope != c.scope and _overlap(c, call) for call in alike):
-                    traces.add(c.trace_id)
+    roots = [call for call in calls if call.parent_span_id is None]
+    candidates = [c for around in _windows(inner) for c in _find(connection, CALLS.parent_span_id.is_(None), around)]
+    for scope in _scopes(connection, {call.scope for call in roots}) if roots else ():
+        candidates += [c for around in _windows(roots) for c in _find(connection, CALLS.scope == scope, around)]
+    if not candidates:
+        return set()
+    by_tokens: dict[Any, list[Sighting]] = defaultdict(list)
+    for call in calls:
+        by_tokens[call.tokens].append(call)
+    traces: set[str] = set()
+    for c in candidates:
+        alike = (*by_tokens[c.tokens], *by_tokens[None]) if c.tokens else calls
+        if any(call.scope != c.scope and _overlap(c, call) for call in alike):
+            traces.add(c.trace_id)
     return traces
 
 
-def _sightings(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[Sighting]:
-    columns = [llm_call_logs.c[name] for name in Sighting._fields]
-    return (Sighting(*row) for row in connection.execute(select(*columns).where(and_(*conditions))))
+def _scopes(connection: Connection, own: Collection[str | None]) -> list[str | None]:
+    """The scopes that calls have, without *own* if that is only one. Hops from each to the next through their index."""
+    first = select(func.min(CALLS.scope).label("scope")).cte("scopes", recursive=True)
+    following = select(func.min(CALLS.scope)).where(CALLS.scope > first.c.scope).scalar_subquery()
+    scopes = first.union_all(select(following).where(first.c.scope.is_not(None)))
+    found = connection.scalars(select(scopes.c.scope))  # ends with the NULL that also stands for calls without scope
+    return [scope for scope in found if len(own) > 1 or scope not in own]
+
+
+def _find(connection: Connection, *conditions: ColumnElement[bool]) -> list[Sighting]:
+    columns = [CALLS[name] for name in Sighting._fields]
+    return [Sighting(*row) for row in connection.execute(select(*columns).where(*conditions))]
+
+
+def _sightings(calls: Iterable[LLMCall | CallNode]) -> list[Sighting]:
+    return [Sighting(*_seen(call)) for call in calls]
 
 
 def _overlap(a: Sighting, b: Sighting) -> bool:
-    return a.start_time <= b.latest + SLACK and b.start_time <= a.latest + SLACK
+    return a.start_time <= b.end + SLACK and b.start_time <= a.end + SLACK
 
 
-def _windows(calls: Iterable[Sighting]) -> Iterator[tuple[datetime, datetime]]:
-    """The times at which calls that overlap *calls* may have started: few and disjoint."""
-    first: datetime | None = None
-    last: datetime | None = None
-    for call in sorted(calls, key=lambda call: call.start_time):
-        start, end = call.start_time - LINK_WINDOW - SLACK, call.latest + SLACK
-        if first is None or last is None:
-            first, last = start, end
-        elif start <= last:
-            last = max(last, end)
-        else:
-            yield first, last
-            first, last = start, end
-    if first is not None and last is not None:
-        yield first, last
+def _windows(calls: Iterable[Sighting]) -> Iterator[ColumnElement[bool]]:
+    """Conditions for the times at which what overlaps one of *calls* may have begun: few, and disjoint."""
+    starts = sorted(call.start_time for call in calls)
+    first = 0
+    for i in range(1, len(starts) + 1):
+        if i == len(starts) or starts[i] - starts[i - 1] > 2 * LINK_WINDOW + SLACK:
+            yield CALLS.start_time.between(starts[first] - LINK_WINDOW - SLACK, starts[i - 1] + LINK_WINDOW + SLACK)
+            first = i

@@ -228,8 +228,16 @@ llm_call_logs: Final = Table(
     Index("ix_llm_call_logs_execution", "execution_id"),
     # resolving a trace while writing; trace_id=
     Index("ix_llm_call_logs_trace", "trace_id"),
-    # two instrumentors, one request: the same response id in another trace
-    Index("ix_llm_call_logs_response", "response_id"),
+    # two instrumentors, one request: the same response id in another trace at the same time
+    Index("ix_llm_call_logs_response", "response_id", "start_time"),
+    # two instrumentors, one request, no id: a call of another scope, and one without parent, at the same time
+    Index("ix_llm_call_logs_scope", "scope", "start_time"),
+    Index(
+        "ix_llm_call_logs_root",
+        "start_time",
+        sqlite_where=text("parent_span_id IS NULL"),
+        postgresql_where=text("parent_span_id IS NULL"),
+    ),
     # report_id=: one report's pages and summary
     Index("ix_llm_call_logs_report", "report_id", "start_time"),
 )

@@ -145,7 +145,15 @@ def upgrade() -> None:
     op.create_index("ix_llm_call_logs_execution", "llm_call_logs", ["execution_id"])
     op.create_index("ix_llm_call_logs_execution_log", "llm_call_logs", ["execution_log_id"])
     op.create_index("ix_llm_call_logs_report", "llm_call_logs", ["report_id", "start_time"])
-    op.create_index("ix_llm_call_logs_response", "llm_call_logs", ["response_id"])
+    op.create_index("ix_llm_call_logs_response", "llm_call_logs", ["response_id", "start_time"])
+    op.create_index("ix_llm_call_logs_scope", "llm_call_logs", ["scope", "start_time"])
+    op.create_index(
+        "ix_llm_call_logs_root",
+        "llm_call_logs",
+        ["start_time"],
+        sqlite_where=sa.text("parent_span_id IS NULL"),
+        postgresql_where=sa.text("parent_span_id IS NULL"),
+    )
     op.create_index("ix_llm_call_logs_start", "llm_call_logs", ["start_time", "id"])
     op.create_index("ix_llm_call_logs_trace", "llm_call_logs", ["trace_id"])
     op.create_table(
