@@ -173,7 +173,7 @@ def test_an_agent_within_an_agent_belongs_to_its_run(spans: Any) -> None:
 
 
 def test_a_step_that_fails_fails_the_run_with_the_same_error(spans: Any) -> None:
-    with pytest.raises(ValueError, match="Counter has no model; pass model= or llm=."):
+    with pytest.raises(ValueError, match="Counter has no model; pass model= or llm="):
         Counter().run_sync(1)
     assert {span.name: span.attributes["spanledger.status"] for span in spans.all} == {
         "plan counter": "completed",

@@ -106,18 +106,15 @@ class Agent:
     async def run(self, task: Any) -> Any:
         """Plan, execute and observe until `observe` returns None, at most `max_turns` times; the last result."""
         observations: list[Any] = []
-        result = None
         with self._logged("run", {"task": task}) as run:
             while len(observations) < self.max_turns:
                 plan = await self._step(self.plan, task, list(observations))
-                result = await self._step(self.execute, plan)
-                observation = await self._step(self.observe, task, result)
-                if observation is None:
+                run.output_data = await self._step(self.execute, plan)
+                observations.append(await self._step(self.observe, task, run.output_data))
+                if observations[-1] is None:
                     break
-                observations.append(observation)
-            run.metadata = {"turns": len(observations) + 1, "finished": len(observations) < self.max_turns}
-            run.output_data = result
-        return result
+            run.metadata = {"turns": len(observations), "finished": observations[-1:] == [None]}
+        return run.output_data
 
     def run_sync(self, task: Any) -> Any:
         """`run` for code without an event loop."""

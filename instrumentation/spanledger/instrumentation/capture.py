@@ -115,12 +115,13 @@ class _Writer:
             self._object(value, kind)
 
     def _object(self, value: Any, kind: type) -> None:
-        for types, plain in _PLAIN:
-            if issubclass(kind, types):
-                return self._write(plain(value))
-        if hasattr(kind, "tolist") and hasattr(kind, "shape") and value.size <= MAX_NODES:  # what NumPy makes
-            return self._write(value.tolist())
-        names = _field_names(kind)
+        if kind is not dict and kind is not list:
+            for types, plain in _PLAIN:
+                if issubclass(kind, types):
+                    return self._write(plain(value))
+            if hasattr(kind, "tolist") and hasattr(kind, "shape") and value.size <= MAX_NODES:  # what NumPy makes
+                return self._write(value.tolist())
+        names = None if kind is dict or kind is list else _field_names(kind)
         is_mapping = names is not None or issubclass(kind, Mapping)
         if not is_mapping and not issubclass(kind, _COLLECTIONS):
             return self._string(_ADDRESS.sub("", repr(value)))

@@ -158,18 +158,18 @@ class Operation:
     def _describe(self, status: Outcome, error: BaseException | None, message: str | None) -> None:
         if status not in get_args(Outcome):
             raise ValueError(f"status is {status!r}; use completed, failed or cancelled")
-        self.span.set_attribute(STATUS, status)
+        attributes: AttributeValues = {STATUS: status, **self._closing_attributes()}
+        if self.metadata:
+            attributes[METADATA] = as_json(self.metadata)
         if error is not None and not isinstance(error, GeneratorExit):
             self.span.add_event(EXCEPTION_EVENT, exception_attributes(error))
-            message = message or as_text(_message(error), _MAX_MESSAGE_BYTES)
+            message = message or _message(error)
         if message:
-            self.span.set_attribute(ERROR_MESSAGE, as_text(message, _MAX_MESSAGE_BYTES))
+            message = attributes[ERROR_MESSAGE] = as_text(message, _MAX_MESSAGE_BYTES)
         if status == "failed":
-            self.span.set_attribute(ERROR_TYPE, _class_name(error) if error is not None else "_OTHER")
-            self.span.set_status(Status(StatusCode.ERROR, message and as_text(message, _MAX_MESSAGE_BYTES)))
-        self.span.set_attributes(self._closing_attributes())
-        if self.metadata:
-            self.span.set_attribute(METADATA, as_json(self.metadata))
+            attributes[ERROR_TYPE] = _class_name(error) if error is not None else "_OTHER"
+            self.span.set_status(Status(StatusCode.ERROR, message))
+        self.span.set_attributes(attributes)
 
     def _closing_attributes(self) -> AttributeValues:
         """What only the end knows; each subclass its own."""

@@ -93,12 +93,14 @@ class ChunkReader:
     """Reads the chunks of one stream, whichever of the SDKs in `PROVIDERS` they come from; anything else is text."""
 
     def __init__(self) -> None:
-        self._read: Callable[[Any], Reply] | None = None
+        self._read: Callable[[Any], Reply] = self._first
 
     def __call__(self, chunk: Any) -> Reply:
-        if self._read is None:
-            sdk = _module_of(chunk)
-            self._read = reply_of if sdk is None else sdk.chunk_reader()
+        return self._read(chunk)
+
+    def _first(self, chunk: Any) -> Reply:
+        sdk = _module_of(chunk)
+        self._read = reply_of if sdk is None else sdk.chunk_reader()
         return self._read(chunk)
 
 
