@@ -44,7 +44,8 @@ def readable_rows(recording: Path) -> dict[str, list[dict[str, Any]]]:
     if logs.exists():
         batch = batch._replace(contents=map_events(events_in(logs.read_bytes()).items))
     rows = settle(batch, Family()).batch
-    names = {row.id: row.name for row in (*rows.executions, *rows.llm_calls)}
+    all_rows: list[Execution | LLMCall] = [*rows.executions, *rows.llm_calls]
+    names = {row.id: row.name for row in all_rows}
     return {
         "executions": [_readable(row, names) for row in _in_order(rows.executions)],
         "llm_calls": [_readable(row, names) for row in _in_order(rows.llm_calls)],

@@ -253,6 +253,7 @@ def test_a_tools_definition_is_no_call() -> None:
 
 
 def test_nothing_said_is_nothing() -> None:
-    assert [messages_from(value) for value in (None, "", [], "[]")] == [[], [], [], []]
+    nothing: list[Any] = [None, "", [], "[]"]
+    assert [messages_from(value) for value in nothing] == [[], [], [], []]
     assert dump([{"role": "assistant"}]) is None
     assert system_message(None) == []

@@ -157,6 +157,19 @@ def test_a_crews_usage_is_read_from_its_output(a_span: MakeSpan, call_of: CallOf
     assert (call.call_type, call.input_tokens, call.output_tokens, call.cache_read_tokens) == ("rollup", 500, 50, 256)
 
 
+def test_output_counted_when_the_messages_had_only_begun_is_not_taken_for_output(
+    a_span: MakeSpan, call_of: CallOf
+) -> None:
+    usage = {"llm.token_count.prompt": 451, "llm.token_count.completion": 2, "llm.token_count.total": 453}
+    agent = {"openinference.span.kind": "AGENT", "llm.model_name": "claude-sonnet-4-5"} | usage
+    scope = "openinference.instrumentation.claude_agent_sdk"
+    summed_up = call_of(a_span(agent, scope=scope))
+    from_messages = call_of(a_span(agent | {"llm.output_messages.0.message.role": "assistant"}, scope=scope))
+    assert (summed_up.output_tokens, from_messages.output_tokens) == (2, None)
+    assert (summed_up.input_tokens, from_messages.input_tokens) == (451, 451)
+    assert '"llm.token_count.completion":2' in (from_messages.usage_raw or "")
+
+
 def test_anybody_elses_output_is_nobodys_usage(a_span: MakeSpan, executions_of: ExecutionsOf) -> None:
     output = json.dumps({"token_usage": {"prompt_tokens": 500, "completion_tokens": 50}})
     [execution] = executions_of(a_span({"openinference.span.kind": "CHAIN", "output.value": output}))

@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from spanledger.instrumentation import semconv
+
 from .. import bodies
 from ..messages import Message
 from ..spans import Attributes, SpanData
 from ..usage import read_block
 from ..values import mapping, money, text, tokens
-from . import genai
 from .base import (
     AGENT,
     CHAIN,
@@ -112,12 +113,13 @@ def operation(span: SpanData) -> Operation | None:
     kind = span.attributes.get(KIND)
     if span.scope == LLAMA_INDEX and kind != "EMBEDDING" and span.name.partition(".")[2].startswith("_"):
         return PLUMBING  # private methods: preparing a call (``OpenAI._prepare_chat_with_tools``), or a step once more
-    if kind == "CHAIN" and (named := genai.operation(span)) is not None and named.table == "execution":
-        return named  # a native span with OpenInference's kind added says more precisely what it is
+    if kind == "CHAIN" and semconv.OPERATION_NAME in span.attributes:
+        return None  # a native span with OpenInference's kind added says more precisely what it is
     return KINDS.get(kind, TASK) if isinstance(kind, str) else None
 
 
 LLAMA_INDEX: Final = "openinference.instrumentation.llama_index"
+CLAUDE_AGENT: Final = "openinference.instrumentation.claude_agent_sdk"
 CREWAI: Final = "openinference.instrumentation.crewai"
 LITELLM: Final = "openinference.instrumentation.litellm"
 
@@ -207,6 +209,9 @@ def _agent(span: SpanData, draft: Draft) -> None:
         if isinstance(block, dict):
             draft.update(read_block(block))
             draft["usage_raw"] = block
+    if span.scope == CLAUDE_AGENT and any(key.startswith(MESSAGES[1]) for key in span.attributes):
+        for name in ("output_tokens", "total_tokens"):  # of messages that had only begun: 1 each, whatever followed
+            draft.pop(name, None)
     if "llm.model_name" in span.attributes:
         draft.setdefault("model_id", span.attributes["llm.model_name"])
 
