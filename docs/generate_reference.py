@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the code: settings, commands, endpoints and columns.
+"""Writes docs/reference.md from the code: settings, commands, endpoints, columns and vocabularies.
 
 python docs/generate_reference.py           writes it
 python docs/generate_reference.py --check   ends with an error if it is not what the code says
@@ -8,12 +8,15 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
+from spanledger.exporter import dialects
 from spanledger.exporter.schema import execution_logs, llm_call_logs
 from spanledger.exporter.settings import PREFIX, Settings
 from spanledger.query_api.cli import COMMANDS
@@ -27,12 +30,13 @@ HEAD = """\
 
 Made from the code by `docs/generate_reference.py`; a test keeps it so.
 
-[Settings](#settings) · [Commands](#commands) · [HTTP API](#http-api) · [Tables](#tables)
+[Settings](#settings) · [Commands](#commands) · [HTTP API](#http-api) · [Tables](#tables) ·
+[Vocabularies](#vocabularies)
 """
 
 
 def reference() -> str:
-    return "\n".join([HEAD, *settings(), *commands(), *endpoints(), *tables()])
+    return "\n".join([HEAD, *settings(), *commands(), *endpoints(), *tables(), *vocabularies()])
 
 
 def settings() -> Iterator[str]:
@@ -113,6 +117,22 @@ def columns(of: Table) -> Iterator[tuple[str, str, str]]:
     for column in of.columns:
         note = "primary key" if column.primary_key else "" if column.nullable else "not null"
         yield f"`{column.name}`", column.type.compile(dialect=dialect), note
+
+
+def vocabularies() -> Iterator[str]:
+    yield "## Vocabularies\n"
+    yield "Whose spans become rows. A span that speaks several is read by all of them; the first here wins, field by"
+    yield "field.\n"
+    modules = [import_module(f"{dialects.__name__}.{found.name}") for found in iter_modules(dialects.__path__)]
+    yield from table(
+        ("name", "spans"),
+        (
+            (f"`{dialect.name}`", " ".join((module.__doc__ or "").partition("\n\n")[0].split()))
+            for dialect in dialects.DIALECTS
+            for module in modules
+            if any(dialect is value for value in vars(module).values())
+        ),
+    )
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
