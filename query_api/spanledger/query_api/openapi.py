@@ -124,7 +124,7 @@ def schemas() -> dict[str, Schema]:
 
 def _row(table: Table, more: Schema) -> Schema:
     """A row of *table*; bodies are absent unless they were asked for."""
-    columns: dict[str, Any] = {column.name: _column(column.type, nullable=column.nullable) for column in table.c}
+    columns: dict[str, Any] = {column.name: _column(column.type, nullable=bool(column.nullable)) for column in table.c}
     required = [name for name in columns if name not in BODIES]
     return {"type": "object", "properties": {**columns, "trace_url": {"type": "string"}, **more}, "required": required}
 

@@ -20,6 +20,8 @@ from spanledger.exporter.errors import (
     UndecodableSpans,
 )
 
+from .middleware import SECURITY_HEADERS
+
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
 NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -74,6 +76,9 @@ STATUSES: Final[Mapping[type[Exception], int]] = {
     ConfigurationError: 503,
 }
 
+LEFT_UNREAD: Final = frozenset((408, 413))
+"""Answered before the body was read: the connection ends with them, or the server would read on to find its end."""
+
 
 def problem_of(error: Exception) -> Problem:
     """The problem an exception is. What we did not foresee is a 500 that says nothing of our insides."""
@@ -86,11 +91,18 @@ def problem_of(error: Exception) -> Problem:
         return Problem(status, str(error), more={"parameter": error.parameter})
     if status == 503:
         return Problem(status, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    if status in LEFT_UNREAD:
+        return Problem(status, str(error), {"Connection": "close"})
     return Problem(status, str(error) or HTTPStatus(status).description)
 
 
 def answer(request: Request, error: Exception) -> Response:
     return problem_of(error).response()
+
+
+def answer_bug(request: Request, error: Exception) -> Response:
+    """Starlette calls this outside of all middleware, and lets the server log the exception afterwards."""
+    return problem_of(error)._replace(headers=SECURITY_HEADERS).response()
 
 
 def answer_http(request: Request, error: Exception) -> Response:
@@ -113,5 +125,5 @@ def answer_http(request: Request, error: Exception) -> Response:
 EXCEPTION_HANDLERS: Final[Mapping[Any, ExceptionHandler]] = {
     **dict.fromkeys(STATUSES, answer),
     HTTPException: answer_http,
-    Exception: answer,
+    Exception: answer_bug,
 }

@@ -1,5 +1,7 @@
 """``/llm-calls``: the list, and one call with how its cost was computed."""
 
+from typing import Any
+
 from starlette.responses import Response
 
 from spanledger.exporter.explain import explain_call
@@ -22,9 +24,9 @@ def list_llm_calls(request: Asking, asked: Asked) -> Response:
 def one_llm_call(request: Asking, asked: Asked) -> Response:
     call_id = path_value(request, "id", IDENTIFIER)
     with request.state["ledger"].store.reading() as connection:
-        found = connection.execute(one(llm_call_logs, call_id)).all()
-    if not found:
+        row: Any = connection.execute(one(llm_call_logs, call_id)).one_or_none()
+    if row is None:
         raise NotFound(f"There is no call {call_id}; GET /execution-logs/llm-calls lists the calls there are.")
-    (call,) = as_objects(found, request.state["settings"].jaeger_url)
-    call["cost_explanation"] = explain_call(request.state["ledger"].prices, found[0]).as_dict()
+    (call,) = as_objects([row], request.state["settings"].jaeger_url)
+    call["cost_explanation"] = explain_call(request.state["ledger"].prices, row).as_dict()
     return Answer(call)

@@ -19,7 +19,8 @@ class Page(NamedTuple):
 def fetch(connection: Connection, table: Table, asked: Asked) -> Page:
     """Two statements in one snapshot: the rows and the total cannot contradict each other."""
     found = connection.execute(page(table, asked)).all()
-    limit, sort = asked["limit"], asked["sort"]
+    limit: int = asked["limit"]
+    sort: str = asked["sort"]
     more = len(found) > limit
     numbers = {
         "total_count": connection.execute(total(table, asked)).scalar_one(),

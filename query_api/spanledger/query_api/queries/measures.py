@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Table, func
+from sqlalchemy import ColumnElement, Row, RowMapping, Table, and_, case, func
 
 from spanledger.exporter.backends import percentile
 from spanledger.exporter.records import CANCELLED, COMPLETED, FAILED
@@ -63,6 +63,16 @@ def _in_state(name: str, *states: str) -> Measure:
     return Measure(name, lambda table: func.count().filter(table.c.status.in_(states)), known_sum)
 
 
+def _without_usage(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.input_tokens.is_(None), table.c.output_tokens.is_(None))
+
+
+def _tokens_without_price(table: Table) -> ColumnElement[int]:
+    # Not total_tokens, which is NULL where only one of the two is known.
+    tokens = func.coalesce(table.c.input_tokens, 0) + func.coalesce(table.c.output_tokens, 0)
+    return case((table.c.total_cost.is_(None), tokens), else_=0)
+
+
 EXECUTION_MEASURES: Final = (
     Measure("rows", lambda table: func.count(), known_sum),
     _in_state("completed", COMPLETED),
@@ -75,13 +85,9 @@ EXECUTION_MEASURES: Final = (
 CALL_MEASURES: Final = (
     *EXECUTION_MEASURES,
     *(_summed(name) for name in (*TOKENS, *COSTS)),
-    Measure("calls_without_usage", lambda table: func.count().filter(table.c.total_tokens.is_(None)), known_sum),
+    Measure("calls_without_usage", lambda table: func.count().filter(_without_usage(table)), known_sum),
     Measure("calls_without_price", lambda table: func.count().filter(table.c.total_cost.is_(None)), known_sum),
-    Measure(
-        "tokens_without_price",
-        lambda table: func.coalesce(func.sum(table.c.total_tokens).filter(table.c.total_cost.is_(None)), 0),
-        known_sum,
-    ),
+    Measure("tokens_without_price", lambda table: func.sum(_tokens_without_price(table)), known_sum),
 )
 
 
@@ -104,7 +110,7 @@ def success_rate(measured: Mapping[str, Any]) -> float | None:
     return round(measured["completed"] / measured["ended"], 6) if measured["ended"] else None
 
 
-def duration_stats(measured: Mapping[str, Any], ranked: Mapping[str, Any]) -> dict[str, Any]:
+def duration_stats(measured: Mapping[str, Any], ranked: RowMapping | Mapping[str, None]) -> dict[str, Any]:
     """Average, extremes and percentiles of the rows whose duration is known, milliseconds."""
     average = measured["duration_ms"] / measured["timed"] if measured["timed"] else None
     return {

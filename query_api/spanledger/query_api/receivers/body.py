@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 
@@ -13,13 +13,20 @@ from ..problems import BodyTooLarge, BodyTooSlow, UnsupportedBody
 SECONDS: Final = 30.0
 """Time a body may take to arrive: a client that drips bytes does not hold a connection for ever."""
 
+PATIENCE: Final = 4
+"""Limits' worth of bytes that are heard out."""
+
 _GZIP: Final = 31
 """zlib's *wbits* for a gzip header and trailer, checksum included."""
 
 
-async def read(request: Request, limit: int, seconds: float = SECONDS) -> bytes:
-    """The raw body. Raises `BodyTooLarge` as soon as it exceeds *limit* bytes, `BodyTooSlow` after *seconds*."""
-    if int(request.headers.get("content-length", 0)) > limit:
+async def read(request: Request[Any], limit: int, seconds: float = SECONDS) -> bytes:
+    """The raw body. Raises `BodyTooLarge` when it exceeds *limit* bytes, `BodyTooSlow` after *seconds*.
+
+    A body that is only somewhat too large is read to its end, unkept: a client that is cut off while it talks does not
+    hear why, and tries again.
+    """
+    if int(request.headers.get("content-length", 0)) > PATIENCE * limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
@@ -27,11 +34,14 @@ async def read(request: Request, limit: int, seconds: float = SECONDS) -> bytes:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > limit:
+                if size > PATIENCE * limit:
                     raise _too_large(limit)
-                chunks.append(chunk)
+                if size <= limit:
+                    chunks.append(chunk)
     except TimeoutError:
         raise BodyTooSlow(f"The body did not arrive within {seconds:g} seconds; send it again.") from None
+    if size > limit:
+        raise _too_large(limit)
     return b"".join(chunks)
 
 

@@ -54,13 +54,17 @@ class Signal(NamedTuple):
     response: Callable[[int, str], Message]
 
 
+def _protobuf(message: Message) -> bytes:
+    return bytes(message.SerializeToString())
+
+
 def _json(message: Message) -> bytes:
     return orjson.dumps(MessageToDict(message))
 
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-ENCODE: Final[Mapping[str, Callable[[Message], bytes]]] = {PROTOBUF: Message.SerializeToString, JSON: _json}
+ENCODE: Final[Mapping[str, Callable[[Message], bytes]]] = {PROTOBUF: _protobuf, JSON: _json}
 
 TRACES: Final = Signal(
     "traces",
@@ -92,12 +96,12 @@ async def receive_logs(request: Asking) -> Response:
 
 async def _receive(request: Asking, signal: Signal) -> Response:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in ENCODE:
-        raise UnsupportedBody(f"Content-Type {media_type[:40]!r} is not OTLP; use {PROTOBUF} or {JSON}.")
     try:
         body = await read(request, request.state["settings"].max_body_bytes)
         return await run_in_threadpool(_record, request, signal, media_type, body)
     except Exception as error:
+        if media_type not in ENCODE:
+            raise
         problem = problem_of(error)
         if problem.status == 500:
             logger.exception("A request to /v1/%s failed.", signal.name)
@@ -106,6 +110,8 @@ async def _receive(request: Asking, signal: Signal) -> Response:
 
 def _record(request: Asking, signal: Signal, media_type: str, body: bytes) -> Response:
     """The rest of a request, in a thread: inflating, walking and committing must not hold up the event loop."""
+    if media_type not in ENCODE:
+        raise UnsupportedBody(f"Content-Type {media_type[:40]!r} is not OTLP; use {PROTOBUF} or {JSON}.")
     encoding = request.headers.get("content-encoding", "").strip().lower()
     body = decompressed(body, encoding, request.state["settings"].max_body_bytes)
     decoded = signal.decode[media_type](body)
