@@ -9,6 +9,7 @@ def test_importing_it_loads_no_sdk() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stdout.split())
     assert "opentelemetry.trace" in loaded
+    assert "asyncio" not in loaded
     foreign = (
         "opentelemetry.sdk",
         "openai",

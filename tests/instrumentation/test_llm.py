@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from spanledger.instrumentation import LLM, LLMCallLogger, Reply, Request, Usage, execution, llm_call
@@ -418,6 +419,27 @@ def test_credentials_of_the_model_are_used(
         llm.inference("hello")
     assert wire.requests[0]["headers"]["Authorization"] == "Bearer from-the-model"
     assert "from-the-model" not in str(spans.attributes())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_only_the_first_request_needs_is_no_part_of_its_duration(spans: Any, asynchronous: bool) -> None:
+    class Slow(Parrot):
+        prepared: list[Any]
+
+        def prepare(self, asynchronous: bool) -> None:
+            self.prepared = [asynchronous, trace.get_current_span()]
+
+    parrot = Slow()
+    llm = LLM("parrot-1", provider=parrot)
+    assert (asyncio.run(llm.ainference("a")) if asynchronous else llm.inference("a")) == "a"
+    assert parrot.prepared == [asynchronous, trace.INVALID_SPAN]
+
+
+def test_an_sdk_that_is_not_installed_is_a_sentence_and_no_call(spans: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'spanledger\[openai\]'"):
+        LLM("gpt-4o").inference("hello")
+    assert len(spans) == 0
 
 
 def test_a_provider_that_does_not_exist_is_a_sentence() -> None:

@@ -4,10 +4,11 @@ Importing it loads the OTel API and nothing else; provider SDKs are imported whe
 """
 
 from .agents import Agent, instrument_agent, uninstrument_agent
+from .calls import LLMCall, llm_call
 from .context import bind_context, context_attributes, using
 from .database import use_database
 from .execution import Execution, execution
-from .llm import LLM, LLMCall, llm_call
+from .llm import LLM
 from .loggers import ExecutionLogger, LLMCallLogger
 from .providers import Provider, Reply, Request, Usage
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar, Unpack, overload
 
+from .calls import INFERENCE, INFERENCE_STREAM, LLMCall, Prices
 from .context import Ids
 from .database import use_database
 from .execution import Execution, execution
-from .llm import INFERENCE, INFERENCE_STREAM, LLMCall
 from .operation import Outcome
 from .providers import ChunkReader, Reply, Usage
 from .streams import AsyncStream, Stream
@@ -77,7 +77,7 @@ class LLMCallLogger:
     0.06}}``. They win over the built-in price book, and may be changed at any time.
     """
 
-    def __init__(self, db_session: Any = None, token_prices: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    def __init__(self, db_session: Any = None, token_prices: Prices | None = None) -> None:
         self.token_prices: dict[str, Mapping[str, float]] = dict(token_prices or {})
         use_database(db_session)
 

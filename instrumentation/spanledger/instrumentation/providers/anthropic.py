@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..semconv import CHAT
-from .base import Clients, Reply, Request, Usage, count, read_usage, split_system, total, wire_form
+from .base import Clients, Reply, Request, Usage, count, read_usage, sdk, split_system, total, wire_form
 
 if TYPE_CHECKING:
     import anthropic
@@ -40,20 +40,15 @@ class Anthropic:
         )
 
         def make() -> "anthropic.Anthropic":
-            import anthropic
-
-            return client or anthropic.Anthropic(
-                api_key=api_key, base_url=base_url, **_without_own_span(anthropic.Anthropic)
-            )
+            new = sdk("anthropic", "anthropic").Anthropic
+            return client or new(api_key=api_key, base_url=base_url, **_without_own_span(new))
 
         def make_async() -> "anthropic.AsyncAnthropic":
-            import anthropic
-
-            return async_client or anthropic.AsyncAnthropic(
-                api_key=api_key, base_url=base_url, **_without_own_span(anthropic.AsyncAnthropic)
-            )
+            new = sdk("anthropic", "anthropic").AsyncAnthropic
+            return async_client or new(api_key=api_key, base_url=base_url, **_without_own_span(new))
 
         self._clients = Clients(make, make_async)
+        self.prepare = self._clients.prepare
 
     def complete(self, request: Request) -> Reply:
         return read(self._clients.for_threads().messages.create(**_arguments(request)))

@@ -1,12 +1,15 @@
 """What every provider of `LLM` speaks: a request, a reply or pieces of one, and usage in OTel's meaning."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from ..guard import guard
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 Message = Mapping[str, Any]
 """``{"role": "system" | "user" | "assistant", "content": text or the provider's own parts}``."""
@@ -53,7 +56,8 @@ class Request(NamedTuple):
 class Provider(Protocol):
     """What `LLM` needs of a provider. Each method makes exactly one call; its errors reach the caller unchanged.
 
-    A provider that cannot stream, or not asynchronously, raises `NotImplementedError` there.
+    A provider that cannot stream, or not asynchronously, raises `NotImplementedError` there. It may also have
+    ``close()``, ``aclose()``, and ``prepare(asynchronous)`` for what the first request should not be blamed for.
     """
 
     name: str
@@ -84,7 +88,7 @@ class Clients(Generic[C, A]):
         self._make_async = make_async
         self._lock = threading.Lock()
         self._client: C | None = None
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, A] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[AbstractEventLoop, A] = WeakKeyDictionary()
 
     def for_threads(self) -> C:
         with self._lock:
@@ -93,11 +97,17 @@ class Clients(Generic[C, A]):
             return self._client
 
     def for_this_loop(self) -> A:
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         with self._lock:
             if (client := self._by_loop.get(loop)) is None:
                 client = self._by_loop[loop] = self._make_async()
             return client
+
+    def prepare(self, asynchronous: bool) -> None:
+        if asynchronous:
+            self.for_this_loop()
+        else:
+            self.for_threads()
 
     def forget(self) -> C | None:
         """The client for threads, which is no longer ours: the caller closes it."""
@@ -108,7 +118,22 @@ class Clients(Generic[C, A]):
     def forget_this_loop(self) -> A | None:
         """The client of the running loop, which is no longer ours: the caller closes it."""
         with self._lock:
-            return self._by_loop.pop(asyncio.get_running_loop(), None)
+            return self._by_loop.pop(_running_loop(), None)
+
+
+def _running_loop() -> "AbstractEventLoop":
+    from asyncio import get_running_loop  # whoever is in a loop has imported it; others need not pay for it
+
+    return get_running_loop()
+
+
+def sdk(module: str, extra: str) -> Any:
+    """The SDK *module*. Raises `ModuleNotFoundError` that says which *extra* brings it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as missing:
+        message = f"{module} is not installed: pip install 'spanledger[{extra}]'"
+        raise ModuleNotFoundError(message, name=missing.name) from missing
 
 
 def wire_form(block: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..semconv import GENERATE_CONTENT
-from .base import Clients, Message, Reply, Request, Usage, count, read_usage, split_system, total
+from .base import Clients, Message, Reply, Request, Usage, count, read_usage, sdk, split_system, total
 
 if TYPE_CHECKING:
     from google import genai
@@ -29,14 +29,11 @@ class Google:
         self.address = base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL", DEFAULT_ADDRESS)
 
         def make() -> "genai.Client":
-            from google import genai
-            from google.genai.types import HttpOptions
-
-            return client or genai.Client(
-                api_key=api_key, http_options=HttpOptions(base_url=base_url) if base_url else None
-            )
+            options = {"base_url": base_url} if base_url else None
+            return client or sdk("google.genai", "google").Client(api_key=api_key, http_options=options)
 
         self._clients = Clients(make, make)
+        self.prepare = self._clients.prepare
 
     def complete(self, request: Request) -> Reply:
         return read(self._clients.for_threads().models.generate_content(**_arguments(request)))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..semconv import CHAT
-from .base import Clients, Reply, Request, Usage, count, read_usage
+from .base import Clients, Reply, Request, Usage, count, read_usage, sdk
 
 if TYPE_CHECKING:
     import openai
@@ -37,16 +37,13 @@ class OpenAI:
         self._stream_usage = stream_usage
 
         def make() -> "openai.OpenAI":
-            import openai
-
-            return client or openai.OpenAI(api_key=api_key, base_url=base_url)
+            return client or sdk("openai", "openai").OpenAI(api_key=api_key, base_url=base_url)
 
         def make_async() -> "openai.AsyncOpenAI":
-            import openai
-
-            return async_client or openai.AsyncOpenAI(api_key=api_key, base_url=base_url)
+            return async_client or sdk("openai", "openai").AsyncOpenAI(api_key=api_key, base_url=base_url)
 
         self._clients = Clients(make, make_async)
+        self.prepare = self._clients.prepare
 
     def complete(self, request: Request) -> Reply:
         return read(self._clients.for_threads().chat.completions.create(**self._arguments(request)))
