@@ -53,6 +53,46 @@ def test_a_step_the_convention_knows_is_that_operation(spans: Any, step: str, op
     assert spans.attributes().get("gen_ai.tool.name") == ("search" if step == "execute_tool" else None)
 
 
+def test_one_block_object_serves_many_tasks_at_a_time(spans: Any) -> None:
+    block = execution("a", "plan")
+
+    async def agent(name: str, first: asyncio.Event, then: asyncio.Event) -> None:
+        async with block as run:
+            run.output_data = name
+            first.set()
+            await then.wait()
+            with execution(name, "inner"):
+                pass
+
+    async def main() -> None:
+        one, two = asyncio.Event(), asyncio.Event()
+        await asyncio.gather(agent("x", one, two), agent("y", two, one))
+
+    asyncio.run(main())
+    outer = {span.context.span_id: span.attributes["spanledger.output"] for span in spans.all if span.name == "plan a"}
+    inner = {outer[span.parent.span_id]: span.name for span in spans.all if span.name.startswith("inner")}
+    assert inner == {'"x"': "inner x", '"y"': "inner y"}
+    assert all(span.attributes["spanledger.status"] == "completed" for span in spans.all)
+
+
+def test_a_block_fails_in_the_task_that_failed(spans: Any) -> None:
+    block = execution("a", "plan")
+
+    async def agent(name: str, fails: bool) -> None:
+        with block as run:
+            run.output_data = name
+            await asyncio.sleep(0)
+            if fails:
+                raise ValueError(name)
+
+    async def main() -> None:
+        await asyncio.gather(agent("x", True), agent("y", False), agent("z", False), return_exceptions=True)
+
+    asyncio.run(main())
+    statuses = {span.attributes["spanledger.output"]: span.attributes["spanledger.status"] for span in spans.all}
+    assert statuses == {'"x"': "failed", '"y"': "completed", '"z"': "completed"}
+
+
 def test_what_is_known_at_the_start_stands_there_at_the_start(spans: Any) -> None:
     with execution("a", "plan", input_data=[1], metadata={"m": 1}) as run:
         at_start = dict(run.span.attributes)

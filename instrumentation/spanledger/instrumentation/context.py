@@ -151,11 +151,15 @@ class Scope:
         self.outer = get_current()
         attach(self.context)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the innermost scope of the running task or thread."""
+        return get_value(_SCOPE) is self
+
     def leave(self) -> None:
         self.left = True
-        if get_value(_SCOPE) is not self:
-            return
-        attach(live(self.outer))
+        if self.is_current:
+            attach(live(self.outer))
 
 
 class Interleaved:

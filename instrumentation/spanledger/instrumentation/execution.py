@@ -153,7 +153,10 @@ class execution:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
     ) -> None:
-        self._running.pop().__exit__(kind, error, stack)
+        # One object may be entered by many tasks at a time: the block that ends is the one this task is in.
+        run = next((run for run in self._running if run.is_current), self._running[-1])
+        self._running.remove(run)
+        run.__exit__(kind, error, stack)
 
     async def __aenter__(self) -> Execution:
         return self.__enter__()

@@ -21,6 +21,8 @@ class LLM:
     *model* is an id (``"gpt-4o-mini"``, ``"anthropic/claude-sonnet-5"``) or an object with ``model_id``, ``provider``
     and ``credentials`` (see `providers.connect`); *llm_call_logger* brings its ``token_prices``; *provider* is a name
     or your own `Provider`; *parameters* go with every request. The provider's exceptions reach you unchanged.
+
+    Where an OTel instrumentor of the same SDK is on, its span stands within ours and the request counts once.
     """
 
     def __init__(

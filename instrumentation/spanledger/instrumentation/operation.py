@@ -102,6 +102,11 @@ class Operation:
     def span_id(self) -> str:
         return trace.format_span_id(self.span.get_span_context().span_id)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is what the running task or thread is in, most closely."""
+        return self._scope.is_current
+
     def in_pieces(self) -> AbstractContextManager[None]:
         """For code that runs in pieces: this span is current in each ``with`` block on the result, and only there."""
         return Interleaved(self._context)
