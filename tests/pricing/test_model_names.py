@@ -1,5 +1,7 @@
 """The forms of a model id: what is taken off, in which order, and what never is."""
 
+import time
+
 import pytest
 
 from spanledger.exporter.model_names import VERSION, forms
@@ -76,3 +78,11 @@ def test_versions_and_dates_may_follow_a_name(rest: str) -> None:
 )
 def test_nothing_else_may(rest: str) -> None:
     assert not VERSION.fullmatch(rest)
+
+
+@pytest.mark.parametrize("model", ["1" * 400 + "x", "-2024" * 90 + "x", "openai/" * 70, "us." * 150, "a" * 10_000_000])
+def test_a_hostile_id_is_taken_apart_at_once(model: str) -> None:
+    start = time.process_time()
+    assert len(forms(model)) < 30
+    assert not VERSION.fullmatch(model[:500])
+    assert time.process_time() - start < 0.1

@@ -370,6 +370,13 @@ def test_the_book_stays_small_however_many_models_are_made_up(monkeypatch: pytes
     assert openai(book, "gpt-4o-mini").total_cost is not None
 
 
+def test_the_book_does_not_keep_what_is_too_long_to_be_a_model() -> None:
+    book = PriceBook()
+    cost = openai(book, "m" * 100_000)
+    assert len(str(cost.reason)) < 500
+    assert not book._resolved
+
+
 def test_threads_that_price_at_once_agree() -> None:
     book, costs, start = PriceBook(), [], threading.Barrier(8)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spanledger.exporter.providers import normalise, provider_from_address, provider_from_model
+from spanledger.exporter.providers import _normalise, normalise, provider_from_address, provider_from_model
 
 
 @pytest.mark.parametrize(
@@ -140,3 +140,11 @@ def test_a_model_family_belongs_to_its_vendor(model: str, name: str) -> None:
 def test_open_weights_and_strangers_belong_to_nobody(model: str | None) -> None:
     assert provider_from_model(model) is None
     assert normalise(None, None, model) == "unknown"
+
+
+def test_long_names_do_not_fill_the_memory() -> None:
+    _normalise.cache_clear()
+    for number in range(100):
+        normalise(f"{number}" * 100_000, f"{number}" * 100_000, f"{number}" * 100_000)
+    provider = normalise("p" * 100_000)
+    assert len(provider) <= 256

@@ -102,7 +102,7 @@ class Catalogue:
             if found := _find(listed, model):
                 resold = listed.id != _DATA_NAMES.get(provider, provider)
                 return self._of_model(listed, found, at, tier, resold)
-        return Tariff(reason=f"no price known for model {model!r} of provider {provider!r}")
+        return Tariff(reason=f"no price known for model {model[:100]!r} of provider {provider[:100]!r}")
 
     def _listing(self, provider: str, model: str) -> "Iterator[Provider]":
         """The price lists that may name the model: the provider's own, then those of whose models it resells."""
@@ -122,7 +122,7 @@ class Catalogue:
             special = None if resold else _tier_prices(model, at, tier)
             if special is None:
                 return Tariff(
-                    reason=f"no price known for service tier {tier!r} of {listed.id}/{model.id} on {at:%Y-%m-%d}"
+                    reason=f"no price known for service tier {tier[:100]!r} of {listed.id}/{model.id} on {at:%Y-%m-%d}"
                 )
             prices, ref = {**prices, **special}, f"{ref} tier {tier}"
         return Tariff(*_by_prompt(prices), "computed", ref, hourly=hourly)

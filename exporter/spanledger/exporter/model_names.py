@@ -7,7 +7,6 @@ Nothing here matches by substring: ``gpt-4.1-nano`` must never be priced as ``gp
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Final
 
 _ARN_TAIL: Final = re.compile(r"arn:aws[a-z-]*:bedrock:.*?/(.+)")
@@ -29,23 +28,28 @@ _REVISION: Final = re.compile(r"(?:(?<=\d{8})-v\d+|-v1)(?::\d+)?$|:\d+$")
 _DATE: Final = re.compile(r"(?:@|-)20\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])$|@default$")
 _LATEST: Final = re.compile(r"[-@:]latest$")
 
+_LONGEST: Final = 512
+"""Characters of the longest thing that is taken for a model id; an ARN has up to about 300."""
+_MOST_PREFIXES: Final = 5
+
 _PREFIXES: Final = (_RESOURCE, _ROUTE, _REGION, _VENDOR)
 _SUFFIXES: Final = (_REVISION, _DATE, _LATEST)
 
 VERSION: Final = re.compile(
     r"(?:-v\d+(?=@20\d{6})|[-@]?20\d{6}-v\d+:\d+|-v1(?::\d+)?|:\d+"
-    r"|[-@:]?(?:\d{3,8}|20\d{2}-\d{2}-\d{2}|\d{2}-20\d{2}|\d{2}-\d{2}|latest|default|preview|exp))*"
+    r"|[-@:]?(?:\d{3,8}|20\d{2}-\d{2}-\d{2}|\d{2}-20\d{2}|\d{2}-\d{2}|latest|default|preview|exp))*+"
 )
 """What may follow a model's name without making it another model. A lone digit may not: ``opus-4-1`` is not opus 4."""
 
 
-@lru_cache(maxsize=1024)
 def forms(model: str) -> tuple[str, ...]:
     """The names to look a model id up under, the most specific first; lower case, never empty strings.
 
     A fine-tuned model (``ft:…``, ``….ft-…``) keeps its mark in every form: its rates are not those of its base.
     """
     name = model.strip().lower()
+    if len(name) > _LONGEST:
+        return ()
     if arn := _ARN_TAIL.fullmatch(name):
         name = arn[1].rpartition("/")[2]
     ordered = dict.fromkeys(dated for bare in _without_prefixes(name) for dated in _without_suffixes(bare))
@@ -54,14 +58,12 @@ def forms(model: str) -> tuple[str, ...]:
 
 def _without_prefixes(name: str) -> Iterator[str]:
     yield name
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in _PREFIXES:
-            if found := prefix.match(name):
-                name, stripped = name[found.end() :], True
-                yield name
-                break
+    for _ in range(_MOST_PREFIXES):
+        found = next(filter(None, (prefix.match(name) for prefix in _PREFIXES)), None)
+        if found is None:
+            return
+        name = name[found.end() :]
+        yield name
 
 
 def _without_suffixes(name: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from .catalogue import EXACT, INPUT_BUCKETS, NO_RATES, OUTPUT_BUCKETS, Catalogue
 from .custom_prices import CustomPrices
 
 _MAX_RESOLVED: Final = 8192
+_LONGEST_KEY: Final = 1024
 
 
 class Buckets(NamedTuple):
@@ -140,10 +141,15 @@ class PriceBook:
             tariff = self._resolved.get(key)
         if tariff is None:
             tariff = self._resolve(provider, response_model, request_model, at, service_tier)
-            if len(self._resolved) >= _MAX_RESOLVED:
-                self._resolved.clear()
-            self._resolved[key] = tariff
+            self._remember(key, tariff)
         return tariff
+
+    def _remember(self, key: tuple[object, ...], tariff: Tariff) -> None:
+        if sum(len(part) for part in key if isinstance(part, str)) > _LONGEST_KEY:
+            return  # nobody's model; the store must stay small in bytes, too
+        if len(self._resolved) >= _MAX_RESOLVED:
+            self._resolved.clear()
+        self._resolved[key] = tariff
 
     def _resolve(
         self, provider: str, response: str | None, request: str | None, at: datetime, service_tier: str | None

@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Final
 
 UNKNOWN: Final = "unknown"
+_LONGEST: Final = 256
+"""Characters that are looked at, so that the cache is bounded in bytes, too."""
 
 _SPELLINGS: Final = {
     "ai21": "ai21, ai21-labs",
@@ -182,13 +184,17 @@ _FAMILIES: Final = tuple(
 )
 
 
-@lru_cache(maxsize=4096)
 def normalise(provider: str | None, address: str | None = None, model: str | None = None) -> str:
     """The name of the provider for what a span says, ``"unknown"`` if nothing says it.
 
     *provider* is ``gen_ai.provider.name``, ``gen_ai.system`` or a dialect's equivalent; *address* is
     ``server.address`` or a URL; *model* is any model id. A provider we have never heard of keeps its own name.
     """
+    return _normalise(provider and provider[:_LONGEST], address and address[:_LONGEST], model and model[:_LONGEST])
+
+
+@lru_cache(maxsize=4096)
+def _normalise(provider: str | None, address: str | None, model: str | None) -> str:
     stated = provider_from_name(provider)
     if stated is None or stated in _WIRE_FORMATS:
         host = provider_from_address(address)
