@@ -17,4 +17,4 @@ def as_uuid(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        return str(uuid.uuid5(NAMESPACE, text))
+        return str(uuid.uuid5(NAMESPACE, text.encode("utf-8", "replace").decode()))

@@ -16,8 +16,13 @@ from .values import json_text
 
 Message = dict[str, Any]
 
+MAX_DEPTH: Final = 8
+"""Levels of lists and bodies in each other that are taken apart: more than any provider nests, and a bound."""
+
 SAYS: Final = ("choices", "candidates", "generations", "messages", "contents", "output", "message", "input", "prompt")
 """Where a request or response body keeps its messages, in the order to look."""
+ANSWERS: Final = ("choices", "candidates", "generations")
+"""Those of them that hold answers, whose messages may name no role."""
 SYSTEM: Final = ("system", "instructions", "system_instruction", "systemInstruction")
 """Where a request body keeps its system instructions."""
 ROLES: Final = {
@@ -69,13 +74,18 @@ def parse(value: Any) -> Any:
     return value
 
 
-def messages_from(value: Any, role: str = "user") -> list[Message]:
-    """The messages in *value*: JSON text or a value, a list of messages or one, a body, or plain text by *role*."""
+def messages_from(value: Any, role: str = "user", depth: int = MAX_DEPTH) -> list[Message]:
+    """The messages in *value*: JSON text or a value, a list of messages or one, a body, or plain text by *role*.
+
+    What is nested deeper than *depth* is kept as JSON text.
+    """
     value = parse(value)
     if value is None or value == "" or value == []:
         return []
+    if depth == 0:
+        return [{"role": role, "content": _plain(value)}]
     if isinstance(value, dict):
-        return _from_mapping(value, role)
+        return _from_mapping(value, role, depth)
     if isinstance(value, list | tuple):
         if all(isinstance(item, dict) and _is_part(item) for item in value):
             return [_message({"content": value}, role)]
@@ -84,7 +94,7 @@ def messages_from(value: Any, role: str = "user") -> list[Message]:
             if isinstance(item, dict) and "role" in item:
                 messages.append(_message(item, role))
             else:
-                messages += _from_item(item, role)
+                messages += _from_item(item, role, depth)
         return _with_reasons(messages)
     return [{"role": role, "content": _plain(value)}]
 
@@ -112,13 +122,13 @@ def dump(messages: Sequence[Message]) -> str | None:
     return json_text(said) if said else None
 
 
-def _from_item(item: Any, role: str) -> list[Message]:
+def _from_item(item: Any, role: str, depth: int) -> list[Message]:
     """The messages of one item of a list: a message, or a list of them (LangChain batches, Vercel steps)."""
     item = parse(item) if isinstance(item, str) and item[:2] == '{"' else item
-    return messages_from(item, role) if isinstance(item, dict | list | tuple) else [_message(item, role)]
+    return messages_from(item, role, depth - 1) if isinstance(item, dict | list | tuple) else [_message(item, role)]
 
 
-def _from_mapping(value: dict[str, Any], role: str) -> list[Message]:
+def _from_mapping(value: dict[str, Any], role: str, depth: int) -> list[Message]:
     if _is_message(value):
         return [_message(value, role)]
     for key in SAYS:
@@ -128,7 +138,7 @@ def _from_mapping(value: dict[str, Any], role: str) -> list[Message]:
             if system is None and isinstance(config := value.get("config"), dict):
                 system = next((config[name] for name in SYSTEM if config.get(name)), None)
             finish = value.get("finish_reason") or value.get("stopReason") or value.get("done_reason")
-            said = messages_from(inner, "assistant" if key in ("choices", "candidates", "generations") else role)
+            said = messages_from(inner, "assistant" if key in ANSWERS else role, depth - 1)
             if finish and said:
                 said[-1].setdefault("finish_reason", finish)
             return [*system_message(system), *said]
@@ -136,11 +146,11 @@ def _from_mapping(value: dict[str, Any], role: str) -> list[Message]:
 
 
 def _is_message(value: dict[str, Any]) -> bool:
-    if "role" in value or value.get("lc") == 1 or value.get("type") in ITEM_TYPES:
+    if "role" in value or value.get("lc") == 1 or _kind(value) in ITEM_TYPES:
         return True
     if isinstance(value.get("message"), dict) and ("index" in value or str(value.get("type")).startswith(GENERATION)):
         return True  # a choice
-    if isinstance(value.get("data"), dict) and value.get("type") in SPEAKERS:
+    if isinstance(value.get("data"), dict) and _kind(value) in SPEAKERS:
         return True  # LangChain's stored messages
     if "content" in value and ("additional_kwargs" in value or "finish_reason" in value or "finishReason" in value):
         return True  # LangChain's plain messages, Gemini's candidates
@@ -160,7 +170,7 @@ def _message(value: Any, role: str) -> Message:
         return {"role": role, "content": _plain(value)}
     value = _unwrapped(value)
     get = value.get
-    kind = get("type")
+    kind = _kind(value)
     is_item = kind in ITEM_TYPES and "role" not in value
     if is_item and kind not in RESULT_TYPES:
         role = "assistant"
@@ -183,21 +193,22 @@ def _message(value: Any, role: str) -> Message:
     return message
 
 
-def _unwrapped(value: dict[str, Any]) -> dict[str, Any]:
+def _unwrapped(value: dict[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
     """The message in a choice, a candidate, or one of LangChain's envelopes."""
-    if "role" in value:
+    if "role" in value or depth == 0:
         return value
     finish = value.get("finish_reason") or value.get("finishReason")
     if isinstance(inner := value.get("message"), dict):  # a choice, a generation
         if finish is None and isinstance(info := value.get("generation_info"), dict):
             finish = info.get("finish_reason")
-        return {"finish_reason": finish, **_unwrapped(inner)} if finish else _unwrapped(inner)
+        message = _unwrapped(inner, depth - 1)
+        return {"finish_reason": finish, **message} if finish else message
     if isinstance(inner := value.get("content"), dict) and "parts" in inner:  # Gemini
         return {"finish_reason": finish, **inner}
     if value.get("lc") == 1 and isinstance(inner := value.get("kwargs"), dict):
         identity = value.get("id")
-        kind = str(identity[-1]).removesuffix("Chunk").removesuffix("Message").lower() if identity else None
-        return {"role": kind, **inner}
+        name = str(identity[-1]) if isinstance(identity, list) and identity else ""
+        return {"role": name.removesuffix("Chunk").removesuffix("Message").lower(), **inner}
     if isinstance(inner := value.get("data"), dict) and "type" in value:
         return {"role": value["type"], **inner}
     return value
@@ -247,7 +258,7 @@ def _read_content(body: Any, message: Message) -> None:
             texts.append(_plain(part))
         elif not _read_special(part, message, texts):
             text = _first(part, *TEXT_KEYS)
-            if isinstance(text, str) and part.get("type") in TEXT_TYPES:
+            if isinstance(text, str) and _kind(part) in TEXT_TYPES:
                 texts.append(text)
             else:
                 others.append(part)
@@ -259,7 +270,7 @@ def _read_content(body: Any, message: Message) -> None:
 
 def _read_special(part: dict[str, Any], message: Message, texts: list[str]) -> bool:
     """Read *part* if it is a tool call, a tool's result or reasoning; False if it is none of them."""
-    kind = part.get("type")
+    kind = _kind(part)
     if kind == "text" or (kind is None and NESTED.isdisjoint(part)):
         return False
     if (kind in CALL_TYPES and not _is_definition(part)) or _nested(part, NESTED_CALLS):
@@ -288,16 +299,16 @@ def _is_definition(part: dict[str, Any]) -> bool:
     return isinstance(function, dict) and "parameters" in function and "arguments" not in function
 
 
-def _reasoning(part: dict[str, Any]) -> str | None:
+def _reasoning(part: dict[str, Any], depth: int = MAX_DEPTH) -> str | None:
     """The readable text of a reasoning part; encrypted reasoning has none."""
     for key in ("thinking", "summary", *TEXT_KEYS, *NESTED_REASONING, "reasoningText"):
         value = part.get(key)
         if isinstance(value, str) and value:
             return value
-        if isinstance(value, dict) and (text := _reasoning(value)):
+        if depth and isinstance(value, dict) and (text := _reasoning(value, depth - 1)):
             return text
-        if isinstance(value, list):
-            texts = [_reasoning(v) or "" for v in value if isinstance(v, dict)]
+        if depth and isinstance(value, list):
+            texts = [_reasoning(v, depth - 1) or "" for v in value if isinstance(v, dict)]
             if any(texts):
                 return "\n".join(texts)
     return None
@@ -344,6 +355,11 @@ def tool_call(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
+
+
+def _kind(value: dict[str, Any]) -> str | None:
+    kind = value.get("type")
+    return kind if isinstance(kind, str) else None
 
 
 def _first(value: dict[str, Any], *keys: str) -> Any:

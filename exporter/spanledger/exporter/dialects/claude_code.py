@@ -45,7 +45,7 @@ CLAIMS: Final = (SPAN_TYPE, "duration_ms", "interaction.duration_ms", "tool_name
 
 
 def operation(span: SpanData) -> Operation | None:
-    return SPAN_TYPES.get(span.attributes.get(SPAN_TYPE, ""), PLUMBING)
+    return SPAN_TYPES.get(str(span.attributes.get(SPAN_TYPE)), PLUMBING)
 
 
 def adjust(span: SpanData, draft: Draft) -> None:

@@ -43,7 +43,7 @@ CLAIMS: Final = (
 
 
 def operation(span: SpanData) -> Operation | None:
-    return SPAN_TYPES.get(span.attributes.get(SPAN_TYPE, ""))
+    return SPAN_TYPES.get(str(span.attributes.get(SPAN_TYPE)))
 
 
 def adjust(span: SpanData, draft: Draft) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..spans import SpanData
 from ..usage import read_block
-from ..values import decoded, mapping, money, number, tokens
+from ..values import decoded, mapping, money, number, text, tokens
 from .base import (
     AGENT,
     CHAIN,
@@ -51,9 +51,9 @@ FIRST_TOKEN: Final = "langfuse.observation.completion_start_time"
 METADATA: Final = ("langfuse.observation.metadata.", "langfuse.trace.metadata.")
 
 
-def unquoted(value: Any) -> Any:
+def unquoted(value: Any) -> str | None:
     """Text, also where it is a JSON string."""
-    return decoded(value) if isinstance(value, str) and value[:1] == '"' else value
+    return text(decoded(value) if isinstance(value, str) and value[:1] == '"' else value)
 
 
 FIELDS: Final = (
@@ -84,7 +84,7 @@ def adjust(span: SpanData, draft: Draft) -> None:
     if isinstance(block := decoded(get(USAGE)), Mapping):
         draft.update(_usage(block))
         draft["usage_raw"] = dict(block)
-    named = get("langfuse.observation.model.name")
+    named = text(get("langfuse.observation.model.name"))
     if named and named != draft.get("model_id"):
         draft.setdefault("response_model", named)
     if isinstance(tier := mapping(get("langfuse.observation.model.parameters")).get("service_tier"), str):
@@ -148,7 +148,7 @@ def _state(span: SpanData, draft: Draft) -> None:
     if level == "ERROR":
         draft.setdefault("status", "failed")
         if message:
-            draft.setdefault("error_message", message)
+            draft.setdefault("error_message", text(message))
         return
     if level and level != "DEFAULT":
         draft["metadata"]["level"] = level
@@ -164,7 +164,8 @@ def _nanoseconds(value: Any) -> int | None:
             return int(datetime.fromisoformat(said).timestamp() * 1_000_000) * 1000
         except ValueError:
             return None
-    return None if number(said) is None else int(said)
+    amount = number(said)
+    return None if amount is None else int(amount)
 
 
 LANGFUSE: Final = Dialect(

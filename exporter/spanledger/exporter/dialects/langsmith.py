@@ -11,7 +11,7 @@ from typing import Any, Final
 from .. import bodies
 from ..spans import SpanData
 from ..usage import read_block
-from ..values import decoded, flag, mapping
+from ..values import decoded, flag, mapping, text
 from .base import (
     CHAIN,
     EMBEDDING,
@@ -77,7 +77,7 @@ def adjust(span: SpanData, draft: Draft) -> None:
     for name, count in read_block(details).items():
         draft.setdefault(name, count)
     if span.scope != SDK_SCOPE and PROJECT in span.attributes:  # the SDK puts its project there
-        draft.setdefault("session_id", span.attributes[PROJECT])
+        draft.setdefault("session_id", text(span.attributes[PROJECT]))
 
 
 def _details(value: Any) -> Any:

@@ -147,7 +147,7 @@ def _call(span: SpanData, draft: Draft) -> None:
         draft["input"] = prompt
         if prompt[0]["role"] == "system":
             draft.pop("system", None)
-    elif prompts := span.attributes.get("llm.prompts") or listed(span.attributes, "llm.prompts."):
+    elif prompts := _prompts(span.attributes):
         draft["input"] = [_prompt(p, "prompt") for p in prompts]
     parameters = mapping(span.attributes.get("llm.invocation_parameters"))
     _models(span, draft, parameters)
@@ -166,7 +166,7 @@ def _call(span: SpanData, draft: Draft) -> None:
 
 def _models(span: SpanData, draft: Draft, parameters: Mapping[str, Any]) -> None:
     """Tell the two models apart: ``llm.model_name`` has the response's, or the request's while there is no response."""
-    named = span.attributes.get("llm.model_name")
+    named = text(span.attributes.get("llm.model_name"))
     asked = draft.get("model_id") or parameters.get("model") or parameters.get("model_name")
     if not asked and isinstance(request := span.attributes.get("input.value"), str) and request[:1] == "{":
         asked = mapping(request).get("model")
@@ -204,7 +204,7 @@ def _reranking(span: SpanData, draft: Draft) -> None:
 def _agent(span: SpanData, draft: Draft) -> None:
     """An agent's own sum of its calls' tokens: crewAI states it in the crew's output, others as an LLM span would."""
     if span.scope == CREWAI:
-        draft.setdefault("agent_type", span.attributes.get("graph.node.id"))
+        draft.setdefault("agent_type", text(span.attributes.get("graph.node.id")))
         block = mapping(draft.get("output")).get("token_usage")
         if isinstance(block, dict):
             draft.update(read_block(block))
@@ -213,7 +213,7 @@ def _agent(span: SpanData, draft: Draft) -> None:
         for name in ("output_tokens", "total_tokens"):  # of messages that had only begun: 1 each, whatever followed
             draft.pop(name, None)
     if "llm.model_name" in span.attributes:
-        draft.setdefault("model_id", span.attributes["llm.model_name"])
+        draft.setdefault("model_id", text(span.attributes["llm.model_name"]))
 
 
 def _tool(draft: Draft) -> None:
@@ -229,6 +229,11 @@ def _tool(draft: Draft) -> None:
 def _documents(span: SpanData, prefix: str) -> list[dict[str, Any]]:
     found = (entry.get("document") for entry in listed(span.attributes, prefix) if isinstance(entry, dict))
     return [document for document in found if isinstance(document, dict)]
+
+
+def _prompts(attributes: Attributes) -> list[Any]:
+    said = attributes.get("llm.prompts")
+    return list(said) if isinstance(said, list | tuple) else listed(attributes, "llm.prompts.")
 
 
 def _prompt(entry: Any, name: str) -> Any:

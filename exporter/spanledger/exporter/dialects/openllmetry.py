@@ -95,9 +95,9 @@ QUOTING_SCOPES: Final = ("opentelemetry.instrumentation.bedrock", "opentelemetry
 
 def operation(span: SpanData) -> Operation | None:
     attributes = span.attributes
-    if (found := REQUEST_TYPES.get(attributes.get(REQUEST_TYPE, ""))) is not None:
+    if (found := REQUEST_TYPES.get(str(attributes.get(REQUEST_TYPE)))) is not None:
         return found
-    kind = SPAN_KINDS.get(attributes.get(SPAN_KIND, ""))
+    kind = SPAN_KINDS.get(str(attributes.get(SPAN_KIND)))
     if kind is TASK and "tool.name" in attributes:
         return TOOL  # LlamaIndex's agents run their tools in spans of the kind "task"
     if kind is not None and semconv.OPERATION_NAME not in attributes:

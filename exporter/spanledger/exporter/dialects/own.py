@@ -42,7 +42,7 @@ FIELDS: Final = (
 
 
 def operation(span: SpanData) -> Operation | None:
-    return OPERATIONS.get(span.attributes.get(semconv.KIND, ""))
+    return OPERATIONS.get(str(span.attributes.get(semconv.KIND)))
 
 
 OWN: Final = Dialect(

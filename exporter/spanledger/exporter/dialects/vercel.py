@@ -101,7 +101,7 @@ BESIDE_THE_BLOCK: Final = {
 
 
 def operation(span: SpanData) -> Operation | None:
-    return OPERATIONS.get(span.attributes.get(OPERATION, ""))
+    return OPERATIONS.get(str(span.attributes.get(OPERATION)))
 
 
 def adjust(span: SpanData, draft: Draft) -> None:
