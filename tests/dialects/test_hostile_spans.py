@@ -14,7 +14,7 @@ from spanledger.exporter.spans import SpanData, SpanEvent
 from spanledger.query_api.receivers.otlp import spans_in
 
 GOLDEN = Path(__file__).parent / "golden"
-ODD = (
+ODD: tuple[Any, ...] = (
     *(None, 0, -1, 2**70, float("nan"), float("inf"), 1.5, True, b"\xff", "", "x", "\x00", "\ud800", "NaN"),
     *([], [1, "a", None], ["{}"], {}, {"a": {"b": [1]}}),
     *("{}", "[]", "[[]]", "[[[[]]]]", "null", '"x"', "{'a': 1}", '"2026-13-01"'),
