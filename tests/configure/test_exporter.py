@@ -1,4 +1,4 @@
-"""`LedgerSpanExporter`, against real SQLite files."""
+"""`LedgerSpanExporter` and `LedgerSpanProcessor`, against real SQLite files and real spool folders."""
 
 import logging
 import sqlite3
@@ -12,9 +12,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from spanledger.exporter import LedgerSpanExporter, LedgerSpanProcessor
+from spanledger.exporter.pipeline import Pipeline
 from spanledger.exporter.sampling import RecordEverything
+from spanledger.exporter.settings import Settings
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o"}
+
+
+@pytest.fixture
+def settings(database: Path, tmp_path: Path) -> Settings:
+    return Settings(database_url=f"sqlite:///{database}", spool_folder=str(tmp_path / "spool"))
 
 
 class Keeper(SpanProcessor):
@@ -39,82 +46,93 @@ def occupied(path: Path) -> Path:
     return path
 
 
-def test_spans_become_rows_through_the_standard_interface(provider: TracerProvider, database: Path, rows: Any) -> None:
-    provider.add_span_processor(SimpleSpanProcessor(LedgerSpanExporter(database_url=f"sqlite:///{database}")))
+def test_spans_become_rows_through_the_standard_interface(
+    provider: TracerProvider, settings: Settings, rows: Any
+) -> None:
+    provider.add_span_processor(SimpleSpanProcessor(LedgerSpanExporter(settings=settings)))
     chats(provider, 3)
+    provider.shutdown()
     assert [row["name"] for row in rows("llm_call_logs")] == ["chat 0", "chat 1", "chat 2"]
 
 
-def test_construction_neither_raises_nor_connects(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    LedgerSpanExporter(database_url=f"sqlite:///{database}").shutdown()
+def test_construction_neither_raises_nor_connects(
+    settings: Settings, database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    LedgerSpanExporter(settings=settings).shutdown()
     assert not database.exists()
     monkeypatch.setenv("SPANLEDGER_PORT", "not a number")
-    LedgerSpanExporter().shutdown()
+    exporter = LedgerSpanExporter()
+    assert "SPANLEDGER_PORT" in caplog.text
+    assert exporter.export([]) is SpanExportResult.FAILURE
+    exporter.shutdown()
 
 
-def test_spans_wait_in_memory_while_the_database_is_away(
-    provider: TracerProvider, database: Path, rows: Any, caplog: pytest.LogCaptureFixture
+def test_spans_wait_in_the_spool_while_the_database_is_away(
+    provider: TracerProvider, settings: Settings, database: Path, rows: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    exporter = LedgerSpanExporter(database_url=f"sqlite:///{occupied(database)}")
-    spans = chats(provider, 5)
+    occupied(database)
+    exporter = LedgerSpanExporter(settings=settings)
     with caplog.at_level(logging.WARNING):
-        assert exporter.export(spans[:2]) is SpanExportResult.SUCCESS
-        assert exporter.export(spans[2:]) is SpanExportResult.SUCCESS
-    assert exporter.delivery.pending == 5
-    assert len(caplog.records) == 1
-    assert "2 spans wait in memory" in caplog.text
+        assert exporter.export(chats(provider, 5)) is SpanExportResult.SUCCESS
+        assert not exporter.force_flush(timeout_millis=500)
+    assert "spans wait in" in caplog.text
+    assert len(caplog.records) == 1, "a quiet log: the same trouble is said once a minute"
     database.unlink()
     assert exporter.force_flush()
-    assert exporter.delivery == (5, 0, 0, 0, {})
+    assert exporter.delivery == (5, {})
     assert len(rows("llm_call_logs")) == 5
     exporter.shutdown()
 
 
-def test_memory_is_bounded_and_every_lost_span_is_counted(provider: TracerProvider, database: Path) -> None:
-    exporter = LedgerSpanExporter(database_url=f"sqlite:///{occupied(database)}", max_pending=10, exit_budget=0.5)
-    spans = chats(provider, 8)
-    assert exporter.export(spans) is SpanExportResult.SUCCESS
-    assert exporter.export(spans) is SpanExportResult.FAILURE
-    assert exporter.delivery == (0, 0, 0, 8, {"memory full while the database is away": 8})
-    exporter.shutdown()
-
-
-def test_shutdown_gives_up_within_its_budget_and_says_what_is_lost(
-    provider: TracerProvider, database: Path, caplog: pytest.LogCaptureFixture
+def test_shutdown_ends_within_its_budget_and_the_next_process_stores_what_is_left(
+    provider: TracerProvider, settings: Settings, database: Path, rows: Any
 ) -> None:
-    exporter = LedgerSpanExporter(database_url=f"sqlite:///{occupied(database)}", exit_budget=1.0)
+    occupied(database)
+    exporter = LedgerSpanExporter(settings=settings, exit_budget=0.5)
     exporter.export(chats(provider, 4))
     begin = time.monotonic()
-    with caplog.at_level(logging.WARNING):
-        exporter.shutdown()
-    assert time.monotonic() - begin < 3.0
-    assert exporter.delivery.lost == {"the process ended before the database could take them": 4}
-    assert "4 spans are lost" in caplog.text
-    assert exporter.export(chats(provider, 1)) is SpanExportResult.FAILURE
-
-
-def test_shutdown_still_writes_what_waits(provider: TracerProvider, database: Path, rows: Any) -> None:
-    exporter = LedgerSpanExporter(database_url=f"sqlite:///{occupied(database)}")
-    exporter.export(chats(provider, 4))
-    database.unlink()
     exporter.shutdown()
-    assert len(rows("llm_call_logs")) == 4
+    assert time.monotonic() - begin < 3.0
+    assert exporter.export(chats(provider, 1)) is SpanExportResult.FAILURE
+    database.unlink()
+
+    successor = LedgerSpanExporter(settings=settings)
+    successor.export(chats(provider, 1))
+    assert successor.force_flush()
+    successor.shutdown()
+    assert len(rows("llm_call_logs")) == 5
 
 
-def test_a_wrong_address_costs_spans_but_never_an_exception(
-    provider: TracerProvider, caplog: pytest.LogCaptureFixture
+def test_an_address_of_no_database_of_ours_costs_no_exception(
+    provider: TracerProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    exporter = LedgerSpanExporter(database_url="mysql://nobody@nowhere/nothing")
+    wrong = Settings(database_url="mysql://nobody@nowhere/nothing", spool_folder=str(tmp_path / "spool"))
+    exporter = LedgerSpanExporter(settings=wrong, exit_budget=0.1)
     with caplog.at_level(logging.WARNING):
-        assert exporter.export(chats(provider, 2)) is SpanExportResult.FAILURE
+        assert exporter.export(chats(provider, 2)) is SpanExportResult.SUCCESS
+        assert not exporter.force_flush(timeout_millis=300)
     assert "cannot store in 'mysql'" in caplog.text
-    assert sum(exporter.delivery.lost.values()) == 2
+    exporter.shutdown()
 
 
-def test_spans_the_sampler_did_not_choose_are_recorded_too(database: Path, rows: Any) -> None:
+def test_without_a_folder_for_the_spool_it_says_so_and_works_in_memory(
+    provider: TracerProvider, database: Path, tmp_path: Path, rows: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a file").write_text("where a folder should be")
+    with caplog.at_level(logging.WARNING):
+        exporter = LedgerSpanExporter(
+            settings=Settings(database_url=f"sqlite:///{database}", spool_folder=str(tmp_path / "a file" / "spool"))
+        )
+    assert "spans wait in memory" in caplog.text
+    assert exporter.export(chats(provider, 3)) is SpanExportResult.SUCCESS
+    exporter.shutdown()
+    assert len(rows("llm_call_logs")) == 3
+
+
+def test_spans_the_sampler_did_not_choose_are_recorded_too(settings: Settings, rows: Any) -> None:
     provider = TracerProvider(sampler=RecordEverything(ALWAYS_OFF), shutdown_on_exit=False)
     keeper = Keeper()
-    provider.add_span_processor(LedgerSpanProcessor(LedgerSpanExporter(database_url=f"sqlite:///{database}")))
+    provider.add_span_processor(LedgerSpanProcessor(Pipeline(settings)))
     provider.add_span_processor(keeper)
     chats(provider, 2)
     assert provider.force_flush()
@@ -123,28 +141,31 @@ def test_spans_the_sampler_did_not_choose_are_recorded_too(database: Path, rows:
     provider.shutdown()
 
 
-def test_flushing_the_provider_reaches_the_spans_the_exporter_kept(
-    provider: TracerProvider, database: Path, rows: Any
+def test_a_call_that_runs_for_long_stands_as_started_and_then_ends(
+    provider: TracerProvider, settings: Settings, rows: Any
 ) -> None:
-    exporter = LedgerSpanExporter(database_url=f"sqlite:///{occupied(database)}")
-    provider.add_span_processor(LedgerSpanProcessor(exporter))
-    chats(provider, 3)
-    assert provider.force_flush(timeout_millis=10) is False
-    database.unlink()
-    assert provider.force_flush() is True
-    assert len(rows("llm_call_logs")) == 3
+    provider.add_span_processor(LedgerSpanProcessor(Pipeline(settings)))
+    span = provider.get_tracer("test").start_span("chat slowly", attributes=CHAT)
+    assert provider.force_flush()
+    assert [row["status"] for row in rows("llm_call_logs")] == ["started"]
+    span.end()
+    assert provider.force_flush()
+    assert [row["status"] for row in rows("llm_call_logs")] == ["completed"]
+    provider.shutdown()
 
 
 def test_a_database_locked_by_another_process_delays_spans_only(
-    provider: TracerProvider, database: Path, rows: Any
+    provider: TracerProvider, settings: Settings, database: Path, rows: Any
 ) -> None:
-    exporter = LedgerSpanExporter(database_url=f"sqlite:///{database}")
+    exporter = LedgerSpanExporter(settings=settings)
     spans = chats(provider, 4)
     exporter.export(spans[:1])
+    assert exporter.force_flush()
     holder = sqlite3.connect(database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
+    begin = time.monotonic()
     assert exporter.export(spans[1:]) is SpanExportResult.SUCCESS
-    assert exporter.delivery.pending == 3
+    assert time.monotonic() - begin < 1.0, "the application never waits for the database"
     holder.close()
     assert exporter.force_flush()
     assert len(rows("llm_call_logs")) == 4

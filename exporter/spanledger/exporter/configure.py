@@ -21,7 +21,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from . import instrumentors
 from .errors import ConfigurationError
-from .exporter import LedgerSpanExporter
+from .health import Delivery
+from .pipeline import Pipeline
 from .processor import ContextSpanProcessor, LedgerSpanProcessor
 from .sampling import RecordEverything
 from .settings import Settings
@@ -42,16 +43,21 @@ _log = logging.getLogger(__name__)
 class Configured:
     """What `configure` wired: flush it, shut it down, or ask its ledger."""
 
-    def __init__(self, tracer_provider: TracerProvider, exporter: LedgerSpanExporter, instrumented: Sequence[str]):
+    def __init__(self, tracer_provider: TracerProvider, pipeline: Pipeline, instrumented: Sequence[str]):
         self.tracer_provider = tracer_provider
-        self.exporter = exporter
+        self.pipeline = pipeline
         self.instrumented = instrumented
         """Names of the OTel instrumentors that are active."""
 
     @property
     def ledger(self) -> "Ledger":
         """Opened on first use. Raises `ConfigurationError` or `StoreUnavailable` with a sentence on what to do."""
-        return self.exporter.ledger
+        return self.pipeline.open_ledger()
+
+    @property
+    def delivery(self) -> Delivery:
+        """What this process has handed over so far, and what it could not."""
+        return self.pipeline.delivery
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Write every ended span now. True when nothing is left to write."""
@@ -74,7 +80,7 @@ def configure(
     """Record every span of this process in the ledger. Call it once, at the start; later calls change nothing.
 
     An SDK tracer provider that is already set is kept and extended; otherwise one is made from the standard ``OTEL_*``
-    variables. Nothing connects here: the exporting thread does.
+    variables. Nothing connects here: the draining thread does.
 
     - *database_url* or *engine*: where the rows go; else ``SPANLEDGER_DATABASE_URL``, else ``spanledger.db`` here.
     - *instrument*: switch on every installed OTel instrumentor (``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`` excepted).
@@ -94,9 +100,9 @@ def configure(
     # Record everything, sample what the environment's sampler chooses: other exporters and the propagated flag see
     # the sampler's decision, and `LedgerSpanProcessor` does not ask for it.
     provider.sampler = RecordEverything(provider.sampler)
-    exporter = LedgerSpanExporter(settings=settings, engine=engine)
+    pipeline = Pipeline(settings, engine=engine)
     provider.add_span_processor(ContextSpanProcessor())
-    provider.add_span_processor(LedgerSpanProcessor(exporter))
+    provider.add_span_processor(LedgerSpanProcessor(pipeline))
     others = _other_exporters(otlp_endpoint, from_environment=provider is not current)
     for other in others:
         provider.add_span_processor(BatchSpanProcessor(other))
@@ -104,7 +110,7 @@ def configure(
         instrumentors.capture_content()
     if provider is not current:
         trace.set_tracer_provider(provider)
-    configured = Configured(provider, exporter, instrumentors.instrument() if instrument else [])
+    configured = Configured(provider, pipeline, instrumentors.instrument() if instrument else [])
     setattr(provider, _HANDLE, configured)  # on the process's one global, so that we need none of our own
     return configured
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table, delete, exists, insert, or_, select, update
 
-from .records import ABANDONED, CANCELLED, STARTED
+from .records import ABANDONED, CANCELLED, STARTED, Handover
 from .schema import Now, dead_letters, deliveries, execution_logs, llm_call_logs, open_rows, producers
 from .store import Store
 from .values import MAX_INT, json_text
@@ -14,33 +14,6 @@ from .values import MAX_INT, json_text
 SILENCE: Final = timedelta(seconds=90)
 """How long another host's drainer may be silent before its running rows are given up."""
 DIED: Final = "the process that ran it died"
-
-
-class DeadLetter(NamedTuple):
-    """A span the database refuses. *body* is its spool frame, decoded as text."""
-
-    id: str
-    trace_id: str
-    span_id: str
-    reason: str
-    body: str
-
-
-class Handover(NamedTuple):
-    """What became of one segment: ``produced == stored + skipped + sum(dropped)``.
-
-    *opened* are the ids of rows that were still running when it was drained.
-    """
-
-    segment: str
-    producer: str
-    written_at: datetime
-    produced: int
-    stored: int
-    skipped: int
-    dropped: Mapping[str, int]
-    opened: Sequence[str]
-    dead: Sequence[DeadLetter]
 
 
 class Custody:

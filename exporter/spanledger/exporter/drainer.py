@@ -7,20 +7,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from .custody import Custody, DeadLetter, Handover
 from .errors import SpanledgerError, StoreError
 from .frames import Kind, span_body, span_of
-from .ledger import Ledger
-from .mapping import Mapped
 from .queue import Claim, Queue
-from .records import Batch
+from .records import Batch, DeadLetter, Handover
 from .spans import SpanData
 from .suppression import uninstrumented
 from .values import moment
+
+if TYPE_CHECKING:  # SQLAlchemy is imported by the draining thread, not by the application's start
+    from .custody import Custody
+    from .ledger import Ledger
+    from .mapping import Mapped
 
 TICK: Final = 0.25
 """Seconds between two looks at the spool."""
@@ -51,7 +53,7 @@ class Drainer:
     however many workers it has. While the database is away everything waits in the spool, and is tried again for ever.
     """
 
-    def __init__(self, spool: Queue, open_ledger: Callable[[], Ledger]) -> None:
+    def __init__(self, spool: Queue, open_ledger: "Callable[[], Ledger]") -> None:
         self._spool = spool
         self._open_ledger = open_ledger
         self._ledger: Ledger | None = None
@@ -183,12 +185,14 @@ class Drainer:
         )
         return sum(len(segment.ended) for segment in segments)
 
-    def _opened(self) -> Ledger:
+    def _opened(self) -> "Ledger":
         if self._ledger is None:
             self._ledger = self._open_ledger()
         return self._ledger
 
-    def _custody(self) -> Custody:
+    def _custody(self) -> "Custody":
+        from .custody import Custody
+
         return Custody(self._opened().store, self._spool.id)
 
     def _complain(self, error: BaseException) -> None:
@@ -228,7 +232,7 @@ def _merged(batches: Iterable[Batch]) -> Batch:
     return Batch(*([row for rows in part for row in rows] for part in parts))
 
 
-def _handover(segment: _Read, prepared: Mapped, running: Mapped, *, refused: dict[str, str]) -> Handover:
+def _handover(segment: _Read, prepared: "Mapped", running: "Mapped", *, refused: dict[str, str]) -> Handover:
     rows: list[Any] = [*prepared.batch.executions, *prepared.batch.llm_calls]
     bodies = {f"{s.trace_id:032x}{s.span_id:016x}": s for s in segment.ended}
     dead = {row.id: _dead_letter(row, refused[row.id], bodies) for row in rows if row.id in refused}

@@ -5,14 +5,14 @@ import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, urlsplit
 
 import platformdirs
 from opentelemetry.sdk.trace import ReadableSpan
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from .drainer import Drainer
 from .frames import Kind, span_body
+from .health import Delivery
 from .queue import MemoryQueue, Queue
 from .settings import Settings
 from .spans import from_sdk
@@ -36,13 +36,12 @@ class Pipeline:
     microseconds whatever the database does. Thread-safe; correct after ``fork``.
     """
 
-    def __init__(
-        self, settings: Settings, *, engine: "Engine | None" = None, ledger: "Ledger | None" = None
-    ) -> None:
+    def __init__(self, settings: Settings, *, engine: "Engine | None" = None, ledger: "Ledger | None" = None) -> None:
         self._settings = settings
         self._engine = engine
         self._ledger = ledger
         self._owned = ledger is None
+        self._kept = 0
         self._opening = threading.Lock()
         url = settings.database_url
         if ledger is not None:
@@ -61,9 +60,16 @@ class Pipeline:
                 self._ledger = Ledger.open(self._settings, engine=self._engine)
             return self._ledger
 
+    @property
+    def delivery(self) -> Delivery:
+        """What became of the spans that ended so far."""
+        return Delivery(self._kept, dict(self.queue.dropped))
+
     def keep(self, kind: Kind, span: ReadableSpan) -> bool:
         """Take *span* over. True: as safe as the queue makes it. False: lost, and counted with its reason."""
         kept = self.queue.append(kind, span_body(from_sdk(span)))
+        if kept and kind is Kind.END:
+            self._kept += 1  # a race between threads may miss one; the exact counts are in the database
         self._drainer.ensure_running()
         return kept
 
@@ -104,19 +110,19 @@ def _queue(settings: Settings, url: str) -> Queue:
 
 
 def _is_in_memory(url: str) -> bool:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return False
-    return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
+    parsed = urlsplit(url)
+    return _kind(parsed) == "sqlite" and parsed.path in ("", "/", "/:memory:")
 
 
 def _canonical(url: str) -> str:
     """The same text for the same database: a file's absolute path, a server's address without the password."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return url
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return f"sqlite:{Path(parsed.database).resolve()}"
-    return f"{parsed.get_backend_name()}:{parsed.username}@{parsed.host}:{parsed.port}/{parsed.database}?{parsed.query}"
+    parsed = urlsplit(url)
+    if _kind(parsed) == "sqlite":
+        return f"sqlite:{Path(parsed.path.removeprefix('/')).resolve()}"
+    return f"{_kind(parsed)}:{parsed.username}@{parsed.hostname}:{parsed.port}{parsed.path}?{parsed.query}"
+
+
+def _kind(parsed: SplitResult) -> str:
+    """The database without the driver; ``postgres`` and ``postgresql`` are one."""
+    name = parsed.scheme.partition("+")[0]
+    return "postgresql" if name == "postgres" else name

@@ -1,27 +1,18 @@
-"""The span processors: one hands an execution's ids to every span beneath it, one feeds the ledger.
+"""The span processors: one hands an execution's ids to every span beneath it, one feeds the ledger."""
 
-`LedgerSpanProcessor` differs from the SDK's batch processor in what a ledger must do and a sampling exporter need not:
-it takes spans that were recorded but not sampled, and its flush reaches the spans the exporter still holds.
-"""
-
-import os
-from copy import copy
 from typing import Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_SCHEDULE_DELAY
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanContext, TraceFlags
 
+from spanledger.instrumentation import semconv
 from spanledger.instrumentation.context import context_attributes
+from spanledger.instrumentation.guard import guard
 
-from .exporter import LedgerSpanExporter
+from .frames import Kind
+from .pipeline import EXIT_BUDGET, Pipeline
 
-QUEUE_SPANS: Final = 16_384
-"""Spans that may wait for the exporting thread: eight times the SDK's default, whose overflow is silent."""
-SCHEDULE_DELAY_MS: Final = 1_000
-"""A row is visible about a second after its span ended."""
+FLUSH_SECONDS: Final = 30.0
 
 
 class ContextSpanProcessor(SpanProcessor):
@@ -35,35 +26,39 @@ class ContextSpanProcessor(SpanProcessor):
         span.set_attributes({name: value for name, value in inherited.items() if name not in own})
 
 
-class LedgerSpanProcessor(BatchSpanProcessor):
-    """Batches ended spans for a `LedgerSpanExporter`, sampled or not.
+class LedgerSpanProcessor(SpanProcessor):
+    """Keeps every span the moment it ends, sampled or not, and GenAI spans also when they start.
 
-    ``OTEL_BSP_*`` variables apply; where they are unset, a batch is written after a second at the latest.
+    What ended is in the spool before ``end()`` returns to the application, so no death of the process loses it; what
+    had only started is then marked cancelled. Tens of microseconds in the caller's thread; no lock is shared with the
+    database's I/O, no signal handler is installed, and nothing is ever raised into the application.
     """
 
-    def __init__(self, exporter: LedgerSpanExporter) -> None:
-        super().__init__(
-            exporter,
-            max_queue_size=None if OTEL_BSP_MAX_QUEUE_SIZE in os.environ else QUEUE_SPANS,
-            schedule_delay_millis=None if OTEL_BSP_SCHEDULE_DELAY in os.environ else SCHEDULE_DELAY_MS,
-        )
-        self._exporter = exporter
+    def __init__(self, pipeline: Pipeline, *, exit_budget: float = EXIT_BUDGET) -> None:
+        self._pipeline = pipeline
+        self._exit_budget = exit_budget
+        self._closed = False
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        attributes = span.attributes or {}
+        if not self._closed and (semconv.KIND in attributes or semconv.OPERATION_NAME in attributes):
+            self._keep(Kind.START, span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        if span.context is not None and not span.context.trace_flags.sampled:
-            span = _as_sampled(span, span.context)
-        super().on_end(span)
+        if not self._closed:
+            self._keep(Kind.END, span)
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
-        """Write everything now. True when nothing is left, neither in the queue nor in the exporter."""
-        # The SDK's own flush hands the queue to the exporter and never asks whether the exporter kept it.
-        queued = super().force_flush(timeout_millis)
-        return self._exporter.force_flush(30_000 if timeout_millis is None else timeout_millis) and queued
+        """Bring everything that ended to the database. True when nothing waits any more."""
+        return self._pipeline.flush(FLUSH_SECONDS if timeout_millis is None else timeout_millis / 1000)
 
+    def shutdown(self) -> None:
+        """Flush within the exit budget; what is left waits in the spool for the next process."""
+        if not self._closed:
+            self._closed = True
+            self._pipeline.close(self._exit_budget)
 
-def _as_sampled(span: ReadableSpan, context: SpanContext) -> ReadableSpan:
-    """*span* for a batch processor that refuses what the sampler did not choose for the other exporters."""
-    twin = copy(span)
-    flags = TraceFlags(context.trace_flags | TraceFlags.SAMPLED)
-    twin._context = SpanContext(context.trace_id, context.span_id, context.is_remote, flags, context.trace_state)
-    return twin
+    def _keep(self, kind: Kind, span: ReadableSpan) -> None:
+        # The SDK calls processors in the application's own thread and does not catch what they raise.
+        with guard("keep a span"):
+            self._pipeline.keep(kind, span)

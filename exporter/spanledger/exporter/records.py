@@ -4,7 +4,7 @@ Everything is already in the form the database takes: ids are dashed UUID text, 
 `datetime`s, money is US dollars as the float nearest to the exact `Decimal`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -167,3 +167,30 @@ class Receipt(NamedTuple):
     skipped: int
     rejected: int
     reasons: Sequence[str] = ()
+
+
+class DeadLetter(NamedTuple):
+    """A span the database refuses. *body* is its spool frame, decoded as text."""
+
+    id: str
+    trace_id: str
+    span_id: str
+    reason: str
+    body: str
+
+
+class Handover(NamedTuple):
+    """What became of one segment: ``produced == stored + skipped + sum(dropped)``.
+
+    *opened* are the ids of rows that were still running when it was drained.
+    """
+
+    segment: str
+    producer: str
+    written_at: datetime
+    produced: int
+    stored: int
+    skipped: int
+    dropped: Mapping[str, int]
+    opened: Sequence[str]
+    dead: Sequence[DeadLetter]

@@ -20,7 +20,7 @@ from .wire import WireProvider
 
 TABLES: Final = "\n".join(
     f"sales_{year}_{month:02}(order_id BIGINT, region TEXT, product TEXT, quantity INT, amount NUMERIC, sold DATE)"
-    for year in (2024, 2025, 2026)
+    for year in (2023, 2024, 2025, 2026)
     for month in range(1, 13)
 )
 PLANNER: Final = f"You plan reports over a warehouse. Name the actions a request needs, in order.\n\n{TABLES}"
@@ -174,8 +174,8 @@ async def main() -> int:
     for talker in talkers:
         await talker.aclose()
     flushed = handle.force_flush()
-    delivery = handle.exporter.delivery
-    print(json.dumps({"stored": delivery.recorded, "instrumented": handle.instrumented}), flush=True)
+    delivery = handle.delivery
+    print(json.dumps({"stored": delivery.kept, "instrumented": handle.instrumented}), flush=True)
     return 0 if flushed and not delivery.lost and all(outcome["expected"] for outcome in outcomes) else 1
 
 
