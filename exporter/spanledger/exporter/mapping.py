@@ -3,9 +3,7 @@
 What depends on other spans (owner, inherited ids, verdict) is `lineage`'s; what it costs is `pricing`'s.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from operator import itemgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from spanledger.instrumentation import semconv
@@ -13,8 +11,7 @@ from spanledger.instrumentation import semconv
 from . import providers, values
 from .contents import is_content
 from .counting import ROLLUP_CALL
-from .dialects import DIALECTS
-from .dialects.base import AGENT, PLUMBING, USAGE_FIELDS, Dialect, Draft, Operation, unchanged
+from .dialects.base import AGENT, Draft, Operation
 from .identifiers import as_uuid
 from .lineage import default_execution_id
 from .messages import dump, messages_from, system_message
@@ -22,14 +19,37 @@ from .records import CANCELLED, COMPLETED, FAILED, STARTED, Batch, Bridge, Conte
 from .spans import ERROR, NO_ATTRIBUTES, Attributes, LogEvent, SpanData, row_id, row_id_of
 from .usage import interpret
 from .values import MAX_INT, is_clean, json_text, moment, sanitize
+from .vocabulary import vocabulary
 
 UNKNOWN: Final = "unknown"
 CANCELLATIONS: Final = frozenset(
     ("CancelledError", "asyncio.CancelledError", "asyncio.exceptions.CancelledError", "KeyboardInterrupt")
 )
-IDENTIFIERS: Final = ("report_id", "completion_id", "widget_id", "step_id", "execution_log_id")
+IDENTIFIERS: Final = frozenset(("report_id", "completion_id", "widget_id", "step_id", "execution_log_id"))
 SAID_BY_THE_AGENT: Final = frozenset(("system", "input", "metadata", "not_counted_reason"))
 """What the row that stands in for an agent's calls leaves on the agent's own."""
+NO_EXECUTION: Final[Mapping[str, Any]] = dict.fromkeys(Execution._fields)
+NO_CALL: Final[Mapping[str, Any]] = dict.fromkeys(LLMCall._fields)
+"""Rows before anything is known of them, columns in their order."""
+AS_GIVEN: Final = frozenset(
+    (
+        "action_type",
+        "external_platform",
+        "external_user_id",
+        "session_id",
+        "response_model",
+        "response_id",
+        "finish_reason",
+        "service_tier",
+        "audio_input_tokens",
+        "audio_output_tokens",
+        "reported_cost",
+        "not_counted_reason",
+        "chunks_count",
+        "time_to_first_token_ms",
+    )
+)
+"""Fields of a draft that are the column of the same name, as they are."""
 MAX_SPAN_ID: Final = 2**64 - 1
 MAX_TRACE_ID: Final = 2**128 - 1
 
@@ -52,12 +72,12 @@ def map_spans(spans: Iterable[SpanData]) -> Mapped:
         if not (0 < span.trace_id <= MAX_TRACE_ID and 0 < span.span_id <= MAX_SPAN_ID):
             rejected.append("a trace or span id is zero or too long")
             continue
-        vocabulary = _vocabulary(span)
-        operation = vocabulary.operation(span)
+        spoken = vocabulary(span)
+        operation = spoken.operation(span)
         if operation.table is None:
             bridges.append(_bridge(span))
             continue
-        draft = vocabulary.read(span)
+        draft = spoken.read(span)
         if operation.table == "llm_call":
             calls.append(_llm_call(span, operation, draft))
         else:
@@ -81,84 +101,6 @@ def map_events(events: Iterable[LogEvent]) -> Sequence[Content]:
     return contents
 
 
-class _Vocabulary(NamedTuple):
-    """The dialects some span speaks, merged: for every attribute the fields it may fill, strongest first."""
-
-    dialects: tuple[Dialect, ...]
-    table: Mapping[str, tuple[tuple[int, str, Callable[[Any], Any]], ...]]
-    claims: Callable[[str], bool]
-    """Whether an attribute that fills no field is known to say nothing new."""
-    adjusts: tuple[Callable[[SpanData, Draft], None], ...]
-
-    def operation(self, span: SpanData) -> Operation:
-        for dialect in self.dialects:
-            if (operation := dialect.operation(span)) is not None:
-                return operation
-        return PLUMBING
-
-    def read(self, span: SpanData) -> Draft:
-        """What the span's attributes say. One pass: each attribute fills the fields it is the strongest word on."""
-        draft: Draft = {}
-        strength: dict[str, int] = {}
-        usage: dict[str, Any] = {}
-        leftovers: dict[str, Any] = {}
-        find, claims = self.table.get, self.claims
-        for key, value in span.attributes.items():
-            entries = find(key)
-            if entries is None:
-                if value != "" and not claims(key):
-                    leftovers[key] = value
-                continue
-            understood = False
-            for order, name, read in entries:
-                if (result := read(value)) is not None:
-                    understood = True
-                    if order < strength.get(name, MAX_INT):
-                        draft[name], strength[name] = result, order
-                if name in USAGE_FIELDS:
-                    usage[key] = value
-                    understood = True
-            if not understood and value not in ("", None):
-                leftovers.setdefault(key, value)
-        draft["reported_usage"] = usage
-        draft["leftovers"] = leftovers
-        for adjust in self.adjusts:
-            adjust(span, draft)
-        return draft
-
-
-ALL_MARKS: Final = frozenset(mark for dialect in DIALECTS for mark in dialect.marks)
-
-
-def _vocabulary(span: SpanData) -> _Vocabulary:
-    return _spoken(span.scope, frozenset(ALL_MARKS.intersection(span.attributes)))
-
-
-@lru_cache(maxsize=4096)
-def _spoken(scope: str, marks: frozenset[str]) -> _Vocabulary:
-    """The vocabulary of a span from *scope* that carries *marks*. The last dialect is always spoken."""
-    spoken = tuple(
-        dialect
-        for dialect in DIALECTS
-        if dialect.marks & marks or (dialect.scopes and scope.startswith(dialect.scopes)) or dialect is DIALECTS[-1]
-    )
-    table: dict[str, list[tuple[int, str, Callable[[Any], Any]]]] = {}
-    for order, field in enumerate(field for dialect in spoken for field in dialect.fields):
-        table.setdefault(field.attribute, []).append((order, field.name, field.read))
-    claims = tuple(claim for dialect in spoken for claim in dialect.claims)
-    return _Vocabulary(
-        spoken,
-        {name: tuple(entries) for name, entries in table.items()},
-        lru_cache(maxsize=1024)(lambda key: key.startswith(claims)),  # a span's names are the next span's names
-        tuple(dialect.adjust for dialect in spoken if dialect.adjust is not unchanged),
-    )
-
-
-# A row is built from its columns in one step: keyword arguments of this many columns would cost three times that.
-_EXECUTION_COLUMNS: Final = itemgetter(*Execution._fields)
-_CALL_COLUMNS: Final = itemgetter(*LLMCall._fields)
-
-
 def _bridge(span: SpanData) -> Bridge:
     return Bridge(
         row_id(span.trace_id, span.span_id),
@@ -171,19 +113,14 @@ def _bridge(span: SpanData) -> Bridge:
 
 def _execution(span: SpanData, operation: Operation, draft: Draft) -> Execution:
     get = draft.get
-    columns = _common(span, draft)
-    columns |= {
-        "agent_type": get("agent_type") or span.name or UNKNOWN,
-        "execution_step": get("execution_step") or operation.kind,
-        "action_type": get("action_type"),
-        "input_data": values.as_json(get("input")),
-        "output_data": values.as_json(get("output")),
-        "widget_id": _identifier(get("widget_id")),
-        "step_id": _identifier(get("step_id")),
-        "parent_id": None,
-        "usage_raw": _usage_raw(draft),
-    }
-    return _sanitized(Execution._make(_EXECUTION_COLUMNS(columns)))
+    row = _begun(NO_EXECUTION, span, draft)
+    row["agent_type"] = get("agent_type") or span.name or UNKNOWN
+    row["execution_step"] = get("execution_step") or operation.kind
+    row["input_data"] = values.as_json(get("input"))
+    row["output_data"] = values.as_json(get("output"))
+    row["widget_id"] = _identifier(get("widget_id"))
+    row["step_id"] = _identifier(get("step_id"))
+    return _sanitized(Execution._make(row.values()))
 
 
 def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
@@ -192,42 +129,23 @@ def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
     model = get("model_id") or get("response_model")
     streaming = bool(get("is_streaming") or get("call_type") == "inference_stream")
     kind = "inference_stream" if streaming and operation.kind == "inference" else operation.kind
-    explicit_owner = get("execution_log_id")
-    columns = _common(span, draft)
-    columns |= {
-        "execution_log_id": as_uuid(explicit_owner) if explicit_owner else None,
-        "provider": providers.normalise(get("provider"), get("server_address"), model),
-        "model_id": model or UNKNOWN,
-        "response_model": get("response_model"),
-        "response_id": get("response_id"),
-        "finish_reason": get("finish_reason"),
-        "service_tier": get("service_tier"),
-        "call_type": get("call_type") or kind,
-        "prompt": _conversation(get("system"), get("input"), "user"),
-        "response": _conversation(None, get("output"), "assistant"),
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "audio_input_tokens": get("audio_input_tokens"),
-        "audio_output_tokens": get("audio_output_tokens"),
-        "input_cost": None,
-        "output_cost": None,
-        "total_cost": None,
-        "cost_source": None,
-        "price_ref": None,
-        "reported_cost": get("reported_cost"),
-        "counted": not get("not_counted_reason"),
-        "not_counted_reason": get("not_counted_reason"),
-        "usage_raw": _usage_raw(draft),
-        "usage_rule": usage.rule,
-        "is_streaming": streaming,
-        "chunks_count": get("chunks_count"),
-        "time_to_first_token_ms": get("time_to_first_token_ms"),
-    }
-    return _sanitized(LLMCall._make(_CALL_COLUMNS(columns)))
+    row = _begun(NO_CALL, span, draft)
+    row["execution_log_id"] = _identifier(get("execution_log_id"))
+    row["provider"] = providers.normalise(get("provider"), get("server_address"), model)
+    row["model_id"] = model or UNKNOWN
+    row["call_type"] = get("call_type") or kind
+    row["prompt"] = _conversation(get("system"), get("input"), "user")
+    row["response"] = _conversation(None, get("output"), "assistant")
+    row["input_tokens"] = usage.input_tokens
+    row["output_tokens"] = usage.output_tokens
+    row["total_tokens"] = usage.total_tokens
+    row["cache_read_tokens"] = usage.cache_read_tokens
+    row["cache_write_tokens"] = usage.cache_write_tokens
+    row["reasoning_tokens"] = usage.reasoning_tokens
+    row["usage_rule"] = usage.rule
+    row["counted"] = not get("not_counted_reason")
+    row["is_streaming"] = streaming
+    return _sanitized(LLMCall._make(row.values()))
 
 
 def _was_answered_by_a_model(operation: Operation, draft: Draft) -> bool:
@@ -244,47 +162,52 @@ def _stand_in(span: SpanData, draft: Draft) -> LLMCall:
     return _llm_call(span, Operation("llm_call", ROLLUP_CALL), usage)
 
 
-def _common(span: SpanData, draft: Draft) -> dict[str, Any]:
-    """The columns both kinds of row have."""
-    get = draft.get
-    trace_id, span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
-    start = max(span.start_time, 0)
-    end = None if span.end_time is None else max(span.end_time, start)  # a clock that stepped back
+def _begun(empty: Mapping[str, Any], span: SpanData, draft: Draft) -> dict[str, Any]:
+    """A row of *empty*'s columns, in their order, with those filled in that either kind of row has."""
+    row = dict(empty)
+    for name in AS_GIVEN.intersection(draft):
+        if name in row:
+            row[name] = draft[name]
+    get, began, end = draft.get, span.start_time, span.end_time
+    start = max(began, 0)
+    row["trace_id"] = trace_id = f"{span.trace_id:032x}"
+    row["span_id"] = span_id = f"{span.span_id:016x}"
+    row["id"] = row_id_of(trace_id, span_id)
+    row["parent_span_id"] = _parent(span)
+    row["name"] = span.name
+    row["execution_id"] = get("execution_id") or default_execution_id(trace_id)
+    row["start_time"] = moment(start)
+    row["sanitized"] = False
+    if end is not None:
+        row["sanitized"] = end < began  # a clock that stepped back
+        end = max(end, start)
+        row["end_time"] = moment(end)
+        row["duration_ms"] = min((end - start) // 1_000_000, MAX_INT)
+    row["metadata"] = _metadata(draft)
+    row["usage_raw"] = _usage_raw(draft)
+    row["report_id"] = _identifier(get("report_id"))
+    row["completion_id"] = _identifier(get("completion_id"))
+    row["service_name"], row["environment"] = span.resource
+    row["scope"] = span.scope or None
+    row["scope_version"] = span.scope_version or None
+    row["dropped_attributes"] = span.dropped_attributes or None
+    _tell_outcome(row, span, draft)
+    return row
+
+
+def _tell_outcome(row: dict[str, Any], span: SpanData, draft: Draft) -> None:
     exception = _exception(span)
-    status = _status(span, draft, exception)
-    error_type = get("error_type") or exception.get(semconv.EXCEPTION_TYPE)
-    message = get("error_message") or exception.get(semconv.EXCEPTION_MESSAGE) or span.status_message
-    if status == FAILED:
-        message = message or error_type or "the span ended with an error and says no more"
-    stacktrace = exception.get(semconv.EXCEPTION_STACKTRACE)
-    return {
-        "id": row_id_of(trace_id, span_id),
-        "execution_id": get("execution_id") or default_execution_id(trace_id),
-        "status": status,
-        "start_time": moment(start),
-        "end_time": None if end is None else moment(end),
-        "duration_ms": None if end is None else min((end - start) // 1_000_000, MAX_INT),
-        "error_message": values.text(message) if status in (FAILED, CANCELLED) else None,
-        "error_type": values.text(error_type),
-        "error_stacktrace": values.text(stacktrace),
-        "metadata": _metadata(draft),
-        "report_id": _identifier(get("report_id")),
-        "completion_id": _identifier(get("completion_id")),
-        "external_platform": get("external_platform"),
-        "external_user_id": get("external_user_id"),
-        "trace_id": trace_id,
-        "span_id": span_id,
-        "parent_span_id": _parent(span),
-        "name": span.name,
-        "session_id": get("session_id"),
-        "service_name": span.resource.service_name,
-        "environment": span.resource.environment,
-        "scope": span.scope or None,
-        "scope_version": span.scope_version or None,
-        "inherited": None,
-        "dropped_attributes": span.dropped_attributes or None,
-        "sanitized": span.end_time is not None and span.end_time < span.start_time,
-    }
+    row["status"] = status = _status(span, draft, exception)
+    error_type = draft.get("error_type") or exception.get(semconv.EXCEPTION_TYPE)
+    if error_type is not None:
+        row["error_type"] = values.text(error_type)
+    if exception:
+        row["error_stacktrace"] = values.text(exception.get(semconv.EXCEPTION_STACKTRACE))
+    if status in (FAILED, CANCELLED):
+        message = draft.get("error_message") or exception.get(semconv.EXCEPTION_MESSAGE) or span.status_message
+        if status == FAILED:
+            message = message or error_type or "the span ended with an error and says no more"
+        row["error_message"] = values.text(message)
 
 
 def _parent(span: SpanData) -> str | None:
@@ -323,14 +246,18 @@ def _conversation(system: Any, said: Any, role: str) -> str | None:
 
 def _usage_raw(draft: Draft) -> str | None:
     """The usage as it was reported: the provider's block if the span carries it, and the attributes themselves."""
-    reported = {**draft.get("usage_raw", {}), **draft["reported_usage"]}
+    reported = draft["reported_usage"]
+    if block := draft.get("usage_raw"):
+        reported = {**block, **reported}
     return json_text(reported) if reported else None
 
 
 def _metadata(draft: Draft) -> str | None:
     """What the user attached, what no dialect claimed, and the originals of identifiers that were no UUIDs."""
-    kept = {**draft["leftovers"], **draft.get("metadata", {})}
-    for name in IDENTIFIERS:
+    kept = draft["leftovers"]
+    if attached := draft.get("metadata"):
+        kept = {**kept, **attached}
+    for name in IDENTIFIERS.intersection(draft):
         if isinstance(original := draft.get(name), str) and as_uuid(original) != original.lower():
             kept[name] = original
     return json_text(kept) if kept else None

@@ -1,5 +1,6 @@
 """Lists that a vocabulary spells out in attribute names: ``gen_ai.prompt.0.role``, ``gen_ai.prompt.0.content``, …"""
 
+from functools import lru_cache
 from typing import Any, Final
 
 from ..spans import Attributes
@@ -17,7 +18,7 @@ def listed(attributes: Attributes, prefix: str) -> list[Any]:
     start = len(prefix)
     for key, value in attributes.items():
         if key.startswith(prefix):
-            *parents, last = key[start:].split(".", MAX_DEPTH)
+            *parents, last = _levels(key[start:])
             node = root
             for step in parents:
                 node = node.setdefault(step, {})
@@ -27,6 +28,11 @@ def listed(attributes: Attributes, prefix: str) -> list[Any]:
                 node.setdefault(last, value)
     nested = _nested(root)
     return nested if isinstance(nested, list) else []
+
+
+@lru_cache(maxsize=4096)
+def _levels(name: str) -> tuple[str, ...]:
+    return tuple(name.split(".", MAX_DEPTH))
 
 
 def _nested(node: Any) -> Any:
