@@ -87,7 +87,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
         text=True,
         timeout=60,
         cwd=tmp_path,
-        env=environment | model_provider,
+        env=environment | model_provider | {"XDG_STATE_HOME": str(tmp_path)},
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
