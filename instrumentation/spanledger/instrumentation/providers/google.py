@@ -8,7 +8,7 @@ from ..semconv import GENERATE_CONTENT
 from .base import Clients, Message, Reply, Request, Usage, count, read_usage, sdk, split_system, total
 
 if TYPE_CHECKING:
-    from google import genai
+    import google.genai as genai
 
 DEFAULT_ADDRESS: Final = "https://generativelanguage.googleapis.com"
 
