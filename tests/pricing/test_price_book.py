@@ -1,6 +1,8 @@
 """What calls cost: the arithmetic by hand, the whole catalogue against genai-prices, and what is not known."""
 
 import decimal
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -375,6 +377,22 @@ def test_the_book_does_not_keep_what_is_too_long_to_be_a_model() -> None:
     cost = openai(book, "m" * 100_000)
     assert len(str(cost.reason)) < 500
     assert not book._resolved
+
+
+def test_importing_costs_nothing_and_pricing_opens_no_connection() -> None:
+    program = """
+import sys, socket
+import spanledger.exporter.pricing as pricing
+assert "genai_prices" not in sys.modules
+def refuse(*_): raise AssertionError("network")
+socket.socket.connect = socket.getaddrinfo = refuse
+from datetime import UTC, datetime
+at = datetime(2026, 11, 1, tzinfo=UTC)
+for model in ("gpt-4o-mini", "no-such-model"):
+    print(pricing.PriceBook().price(pricing.Buckets(1000, 0), "openai", model, None, at).total_cost)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["0.00015000", "None"]
 
 
 def test_threads_that_price_at_once_agree() -> None:

@@ -193,40 +193,41 @@ ADVERSARIAL = [
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time()
-        work()
-        best = min(best, time.process_time() - start)
-    return best
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def filled(seed: str, size: int) -> str:
+    return (seed * (size // len(seed) + 1))[:size]
 
 
 @pytest.fixture(scope="module")
 def scan() -> float:
     """CPU seconds of one plain regular expression over one MiB, on this machine, now."""
-    pattern, text = re.compile(r"[a-z]+@[0-9]"), "lorem ipsum " * (MIB // 12)
-    return cpu_seconds(lambda: pattern.search(text))
+    pattern, text = re.compile(r"[a-z]+@[0-9]"), filled("lorem ipsum ", MIB)
+    return min(cpu_seconds(lambda: pattern.search(text)) for _ in range(5))
 
 
 @pytest.mark.parametrize("seed", ADVERSARIAL, ids=repr)
-def test_no_text_takes_more_than_a_few_scans(seed: str, scan: float) -> None:
-    text = (seed * (MIB // len(seed) + 1))[:MIB]
-    assert cpu_seconds(lambda: mask_secrets(text)) < 40 * scan
-    assert cpu_seconds(lambda: is_suspect(text)) < 40 * scan
+@pytest.mark.parametrize("work", [mask_secrets, is_suspect])
+def test_no_text_takes_more_than_a_few_scans(work: Callable[[str], object], seed: str, scan: float) -> None:
+    text = filled(seed, MIB)
+    # Noise only adds time, so one quiet attempt is proof.
+    assert any(cpu_seconds(lambda: work(text)) < 20 * scan for _ in range(5))
 
 
 @pytest.mark.parametrize("seed", ADVERSARIAL, ids=repr)
 def test_twice_the_text_takes_at_most_three_times_as_long(seed: str) -> None:
-    def work(size: int) -> Callable[[], object]:
-        text = (seed * (size // len(seed) + 1))[:size]
-        return lambda: mask_secrets(text)
+    half, whole = filled(seed, MIB // 8), filled(seed, MIB // 4)
+    # Below a millisecond the clock measures itself; a quadratic pattern takes seconds here.
+    assert any(
+        cpu_seconds(lambda: mask_secrets(whole)) < 3 * cpu_seconds(lambda: mask_secrets(half)) + 0.001 for _ in range(5)
+    )
 
-    # Below a millisecond the clock measures itself; quadratic patterns took seconds at this size.
-    assert cpu_seconds(work(MIB // 2)) < 3 * cpu_seconds(work(MIB // 4)) + 0.002
 
-
-def test_every_pattern_is_cheap_on_its_own_half_matches() -> None:
-    for shape in SHAPES:
-        literal = "".join(c for c in shape.pattern.pattern[:40] if c in DASHED)
-        text = (literal or "x") * (MIB // max(1, len(literal)) // 4)
-        assert cpu_seconds(lambda text=text, shape=shape: shape.pattern.sub(shape.replace, text)) < 1
+def test_a_quadratic_pattern_would_be_caught(monkeypatch: pytest.MonkeyPatch, scan: float) -> None:
+    slow = SHAPES[0]._replace(suspect=lambda text: True, pattern=re.compile(r"eyJ[A-Za-z0-9_-]+\."))
+    monkeypatch.setattr("spanledger.exporter.secret_patterns.SHAPES", (slow,))
+    text = filled("eyJ", MIB // 16)
+    assert cpu_seconds(lambda: mask_secrets(text)) > 20 * scan / 16

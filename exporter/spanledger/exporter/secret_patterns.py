@@ -78,12 +78,17 @@ _NAMES: Final = (
     *("authorization", "connection_string", "cookie", "credential", "credentials"),
     *("passphrase", "passwd", "password", "pwd", "secret"),
 )
+_LONGEST_NAME: Final = 32
 _COMPACT_NAMES: Final = tuple(name.replace("_", "") for name in _NAMES)
 
 
-@lru_cache(maxsize=4096)
 def names_a_credential(key: str) -> bool:
     """Whether a value under this name is a credential: ``password``, ``X-Api-Key``, ``OPENAI_API_KEY``."""
+    return _ends_like_a_credential(key[-_LONGEST_NAME:])
+
+
+@lru_cache(maxsize=4096)
+def _ends_like_a_credential(key: str) -> bool:
     return key.lower().replace("_", "").replace("-", "").replace(" ", "").endswith(_COMPACT_NAMES)
 
 
