@@ -3,6 +3,7 @@
 What depends on other spans (owner, inherited ids, verdict) is `lineage`'s; what it costs is `pricing`'s.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -53,6 +54,8 @@ AS_GIVEN: Final = frozenset(
 MAX_SPAN_ID: Final = 2**64 - 1
 MAX_TRACE_ID: Final = 2**128 - 1
 
+_log = logging.getLogger(__name__)
+
 
 class Mapped(NamedTuple):
     """The rows of some spans, how many spans became no row of their own, and why some can never be stored."""
@@ -72,19 +75,35 @@ def map_spans(spans: Iterable[SpanData]) -> Mapped:
         if not (0 < span.trace_id <= MAX_TRACE_ID and 0 < span.span_id <= MAX_SPAN_ID):
             rejected.append("a trace or span id is zero or too long")
             continue
-        spoken = vocabulary(span)
-        operation = spoken.operation(span)
-        if operation.table is None:
-            bridges.append(_bridge(span))
+        try:
+            rows = _rows(span)
+        except Exception as error:  # a value nobody thought of: it costs its own span, never the batch
+            _log.exception("spanledger: a span of %s cannot be read", span.scope or "an unnamed scope")
+            rejected.append(f"the span cannot be read: {type(error).__name__}")
             continue
-        draft = spoken.read(span)
-        if operation.table == "llm_call":
-            calls.append(_llm_call(span, operation, draft))
-        else:
-            executions.append(_execution(span, operation, draft))
-            if _was_answered_by_a_model(operation, draft):
-                calls.append(_stand_in(span, draft))
+        for row in rows:
+            if isinstance(row, LLMCall):
+                calls.append(row)
+            elif isinstance(row, Execution):
+                executions.append(row)
+            else:
+                bridges.append(row)
     return Mapped(Batch(executions, calls, bridges), len(bridges), rejected)
+
+
+def _rows(span: SpanData) -> Sequence[Execution | LLMCall | Bridge]:
+    """The rows of one span: one, or an agent's own and the call that stands in for those it made."""
+    spoken = vocabulary(span)
+    operation = spoken.operation(span)
+    if operation.table is None:
+        return (_bridge(span),)
+    draft = spoken.read(span)
+    if operation.table == "llm_call":
+        return (_llm_call(span, operation, draft),)
+    execution = _execution(span, operation, draft)
+    if _was_answered_by_a_model(operation, draft):
+        return execution, _stand_in(span, draft)
+    return (execution,)
 
 
 def map_events(events: Iterable[LogEvent]) -> Sequence[Content]:
