@@ -196,6 +196,14 @@ def test_the_hook_sees_each_text_after_the_built_in_masks() -> None:
     assert redacted.sanitized
 
 
+@pytest.mark.parametrize("data", ["Eve", 5, True, None, ["Eve"], {"a": "Eve"}, "", '"Eve"'])
+def test_json_columns_stay_json_whatever_the_hook_returns(data: Any) -> None:
+    redacted = Redactor(hook=lambda text: 'not "JSON').execution(execution(input_data=json.dumps(data)))
+    result = json.loads(str(redacted.input_data))
+    assert "Eve" not in str(result)
+    assert type(result) is type(data)
+
+
 def _fail(text: str) -> str:
     raise RuntimeError("no")
 

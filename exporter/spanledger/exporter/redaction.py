@@ -22,6 +22,7 @@ Row = TypeVar("Row", Execution, LLMCall)
 _EXECUTION_CONTENT: Final = ("input_data", "output_data")
 _CALL_CONTENT: Final = ("prompt", "response")
 _ERRORS: Final = ("error_message", "error_stacktrace")
+_JSON: Final = ("input_data", "output_data", "metadata")
 
 _SIZE_ONLY: Final = '{"redacted":"metadata","chars":'
 _NO_CONTENT: Final = '{"attributes":{},"body":null}'
@@ -31,7 +32,7 @@ _CONTENT_KEY: Final = re.compile(
     re.I,
 )
 _LONGEST_IDENTIFIER: Final = 128
-_JSON_STARTS: Final = ("{", "[")
+_JSON_STARTS: Final = ("{", "[", '"')
 
 
 class Redactor:
@@ -70,7 +71,7 @@ class Redactor:
             if text is None:
                 continue
             allowed = self._allowed(text, column, content)
-            clean = self.text(allowed)
+            clean = allowed if column in _JSON and _is_number(allowed) else self.text(allowed)
             if clean != text:
                 changes[column] = clean
             if clean != allowed:
@@ -129,13 +130,24 @@ class Redactor:
 
 
 def _document(text: str) -> Any:
-    """The JSON object or list that *text* is, None if it is anything else."""
-    if text[:1] not in _JSON_STARTS:
+    """The JSON object, list or string that *text* is, None if it is anything else."""
+    if not text.startswith(_JSON_STARTS):
         return None
     try:
         return orjson.loads(text)
     except ValueError:
         return None
+
+
+def _is_number(text: str | None) -> bool:
+    """Whether *text* is a JSON number, boolean or null: nothing to redact, and it must stay JSON."""
+    if text is None or text.startswith(_JSON_STARTS):
+        return False
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _dumps(document: Any) -> str:
@@ -145,7 +157,7 @@ def _dumps(document: Any) -> str:
 def _has_credential(value: Any) -> bool:
     """Whether a JSON document, or one written as text inside it, has a value under the name of a credential."""
     if isinstance(value, str):
-        return value[:1] in _JSON_STARTS and (nested := _document(value)) is not None and _has_credential(nested)
+        return value.startswith(_JSON_STARTS) and (nested := _document(value)) is not None and _has_credential(nested)
     if isinstance(value, dict):
         for key in value:
             if names_a_credential(key) and value[key]:
@@ -176,6 +188,8 @@ def _identifiers(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [item for each in value if (item := _identifiers(each, key)) is not None]
     if isinstance(value, str):
-        is_one_word = value[:1] not in _JSON_STARTS and len(value) <= _LONGEST_IDENTIFIER and len(value.split()) == 1
+        is_one_word = (
+            not value.startswith(_JSON_STARTS) and len(value) <= _LONGEST_IDENTIFIER and len(value.split()) == 1
+        )
         return value if is_one_word and not _CONTENT_KEY.search(key) else None
     return value
