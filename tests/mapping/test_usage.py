@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spanledger.exporter.usage import interpret, read_block
+from spanledger.exporter.usage import UNSAID, interpret, read_block
 
 
 def usage(**fields: Any) -> tuple[Any, ...]:
@@ -44,6 +44,11 @@ def test_a_total_of_input_and_output_confirms_otels_meaning() -> None:
 def test_an_emitter_known_to_leave_the_cache_out_is_believed_for_few_cached_tokens() -> None:
     assert usage(input=100, output=10, cache_read=40, input_excludes_cache=True) == (140, 10, 150)
     assert usage(input=100, output=10, total=110, cache_read=40, input_excludes_cache=True) == (140, 10, 150)
+
+
+def test_an_input_that_may_lack_cached_tokens_nobody_counted_is_said_to() -> None:
+    assert interpret({"input_tokens": 100, "output_tokens": 10, "input_excludes_cache": True}).rule == UNSAID
+    assert usage(input=100, output=10, input_excludes_cache=True) == (100, 10, 110)
 
 
 def test_thoughts_join_an_output_that_left_them_out() -> None:

@@ -12,6 +12,7 @@ from .values import tokens
 
 AS_REPORTED: Final = "inclusive: OTel's meaning, no sign against it"
 NO_CACHE: Final = "inclusive: no cached tokens to disagree about"
+UNSAID: Final = "exclusive: this emitter leaves cached tokens out of the input, and does not say whether there were any"
 BY_EMITTER: Final = "exclusive: this emitter leaves cached tokens out of the input"
 BY_SIZE: Final = "exclusive: more cached tokens than input tokens"
 BY_TOTAL: Final = "exclusive: the reported total includes the cached tokens beside the input"
@@ -38,8 +39,11 @@ def interpret(draft: Mapping[str, Any]) -> Usage:
     read, write, reasoning = get("cache_read_tokens"), get("cache_write_tokens"), get("reasoning_tokens")
     if not reported and not output and not total and not read and not write:
         return Usage(None, None, None, None, None, None, NO_USAGE)  # some emitters write 0 for "not known"
+    excludes = bool(get("input_excludes_cache"))
     cached = (read or 0) + (write or 0)
-    rule = _input_rule(reported, output, total, cached, bool(get("input_excludes_cache")))
+    rule = _input_rule(reported, output, total, cached, excludes)
+    if excludes and read is None and write is None:
+        rule = UNSAID
     input_tokens = reported
     if reported is not None and rule.startswith("exclusive"):
         input_tokens = reported + cached
