@@ -2,10 +2,13 @@
 
 import base64
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
@@ -229,3 +232,35 @@ def test_json_ignores_what_it_does_not_know_and_takes_the_last_of_two() -> None:
     body = as_json(newField={"deep": [1]}, attributes=[{"key": "a", "value": {"intValue": 1}}] * 2)
     (item,) = otlp_json.spans_in(body.replace(b'"name": "chat"', b'"name": "first", "name": "chat"')).items
     assert (item.name, item.attributes) == ("chat", {"a": 1})
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(sorted(otlp_json._READ)) | st.sampled_from(["key", "value", "values"]), inner)
+    ),
+    max_leaves=8,
+)
+FIELDS = ("traceId", "spanId", "name", "kind", "startTimeUnixNano", "status", "attributes", "events", "parentSpanId")
+
+
+@given(fields=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES), attribute=JSON_VALUES)
+def test_any_json_is_decoded_or_refused_in_words(fields: dict[str, Any], attribute: Any) -> None:
+    for body in (
+        as_json(**fields),
+        as_json(attributes=[{"key": "a", "value": attribute}]),
+        json.dumps(attribute).encode(),
+    ):
+        with suppress(UndecodableSpans):
+            assert len(otlp_json.spans_in(body).items) <= 1
+
+
+@given(at=st.integers(0, 10_000), put=st.binary(max_size=8), cut=st.integers(0, 8))
+def test_any_damage_to_protobuf_is_decoded_or_refused_in_words(at: int, put: bytes, cut: int) -> None:
+    whole = TRACES[0].read_bytes()
+    at %= len(whole)
+    damaged = whole[:at] + put + whole[at + cut :]
+    for decode in (otlp.spans_in, otlp.events_in):
+        with suppress(UndecodableSpans):
+            decode(damaged)

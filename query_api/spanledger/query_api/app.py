@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.settings import Settings
 
+from .dashboard.pages import Pages
 from .metrics import Metrics
 from .middleware import Envelope
 from .openapi import document
@@ -19,7 +20,7 @@ from .state import State
 
 def create_app(ledger: Ledger, settings: Settings) -> Starlette:
     """The service over *ledger*. It does not close the ledger: whoever opened it does."""
-    state = State(ledger=ledger, settings=settings, metrics=Metrics(), openapi=document(ROUTES))
+    state = State(ledger=ledger, settings=settings, metrics=Metrics(), openapi=document(ROUTES), pages=Pages())
     routes = as_starlette(ROUTES)
     paths = {route.endpoint: route.path for route in routes}
 

@@ -219,11 +219,16 @@ def parse(parameters: Sequence[Parameter], query: QueryParams) -> Asked:
     for name in query:
         if name not in known:
             raise BadParameter(name[:MAX_TEXT], f"There is no parameter {_shown(name)} here. {_allowed(known)}")
-    asked = {p.name: p.default for p in parameters if p.default is not None}
+    asked = defaults(parameters)
     for name in query:
         asked[name] = _read(known[name], query.getlist(name))
     _in_order(asked)
     return MappingProxyType(asked)
+
+
+def defaults(parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """What is asked when nothing is said."""
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not None}
 
 
 def path_value(request: Request[Any], name: str, kind: Kind) -> Any:

@@ -8,16 +8,18 @@ from starlette.requests import Request
 from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.settings import Settings
 
+from .dashboard.pages import Pages
 from .metrics import Metrics
 
 
 class State(TypedDict):
-    """The ledger behind the service, its settings, its own counters, and its description of itself."""
+    """The ledger behind the service, its settings, its counters, its description of itself, its pages."""
 
     ledger: Ledger
     settings: Settings
     metrics: Metrics
     openapi: Mapping[str, Any]
+    pages: Pages
 
 
 Asking = Request[State]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, Text, cast, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Table, Text, cast, func, literal_column, or_, select
 
 from spanledger.exporter.schema import execution_logs, llm_call_logs
 
@@ -71,7 +71,7 @@ def _cost_beneath() -> ColumnElement[Any]:
 
     UNION, not UNION ALL: a cycle of parents then ends by itself.
     """
-    own = select(literal_column(f"{execution_logs.name}.id").label("id"))
+    own: Select[Any] = select(literal_column(f"{execution_logs.name}.id").label("id"))
     beneath = own.cte("beneath", recursive=True, nesting=True)
     child = execution_logs.alias("child")
     beneath = beneath.union(select(child.c.id).join(beneath, child.c.parent_id == beneath.c.id))

@@ -89,7 +89,7 @@ def page(table: Table, asked: Asked) -> Select[Any]:
     )
 
 
-def total(table: Table, asked: Asked) -> Select[tuple[int]]:
+def total(table: Table, asked: Asked) -> Select[int]:
     """How many rows the filters leave, on all pages together."""
     return select(func.count()).select_from(table).where(*narrowed(table, asked))
 

@@ -37,7 +37,7 @@ def of_run(table: Table, execution_id: str, *, content: bool) -> Select[Any]:
     )
 
 
-def extent(table: Table, execution_id: str) -> Select[Any]:
+def extent(table: Table, execution_id: str) -> Select[int, Any, Any]:
     """How many rows of *table* a run has, and from when to when they lasted."""
     return select(
         func.count().label("rows"),

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from google.rpc import code_pb2
-from google.rpc.status_pb2 import Status
+from google.rpc import code_pb2  # type: ignore[import-untyped]  # the package has no py.typed
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
