@@ -43,6 +43,8 @@ FIELDS: Final = (
 )
 CLAIMS: Final = (SPAN_TYPE, "duration_ms", "interaction.duration_ms", "tool_name_safe", "tool_use_id")
 
+CLOUDS: Final = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai", "foundry": "azure.ai.inference"}
+
 
 def operation(span: SpanData) -> Operation | None:
     return SPAN_TYPES.get(str(span.attributes.get(SPAN_TYPE)), PLUMBING)
@@ -59,14 +61,8 @@ def adjust(span: SpanData, draft: Draft) -> None:
 
 def _provider(span: SpanData) -> str:
     """Whose endpoint was asked: Anthropic's own, or a cloud's that serves its models."""
-    served = str(span.attributes.get("anthropic.provider", "")).lower()
-    return {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai", "foundry": "azure.ai.inference"}.get(
-        served, semconv_provider(span)
-    )
-
-
-def semconv_provider(span: SpanData) -> str:
-    return str(span.attributes.get(semconv.PROVIDER_NAME, "anthropic"))
+    served = CLOUDS.get(str(span.attributes.get("anthropic.provider", "")).lower())
+    return served or str(span.attributes.get(semconv.PROVIDER_NAME, "anthropic"))
 
 
 CLAUDE_CODE: Final = Dialect(
