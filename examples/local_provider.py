@@ -18,9 +18,9 @@ def main() -> None:
     options.add_argument("--port", type=int, default=8319, help="0 takes a free one (default: %(default)s)")
     options.add_argument("--latency", type=float, default=0.02, help="seconds until an answer (default: %(default)s)")
     arguments = options.parse_args()
-    listener = listening.bind("127.0.0.1", arguments.port)
-    print(f"export OPENAI_BASE_URL={listening.address(listener)}/v1 OPENAI_API_KEY=any", flush=True)
-    listening.serve(create_provider(arguments.latency), [listener])
+    with listening.until_stopped(), listening.bind("127.0.0.1", arguments.port) as listener:
+        address = f"export OPENAI_BASE_URL={listening.address(listener)}/v1 OPENAI_API_KEY=any"
+        listening.serve(create_provider(arguments.latency), [listener], lambda: print(address, flush=True))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(argv)
         status: int = arguments.perform(arguments)
+        sys.stdout.flush()
         return status
     except SpanledgerError as error:
         print(f"spanledger: {error}", file=sys.stderr)

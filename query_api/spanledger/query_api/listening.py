@@ -4,7 +4,7 @@ import ipaddress
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,10 +20,12 @@ START_SECONDS: Final = 30
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises `ConfigurationError` saying why it cannot be had."""
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"Cannot listen on port {port}: ports go from 0 (a free one) to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigurationError(
             f"Cannot listen on {host} port {port} ({error}). Is another server running? Choose another with --port."
         ) from None
@@ -43,42 +45,50 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def serve(app: ASGIApp, sockets: Sequence[socket.socket]) -> None:
-    """Serve until SIGINT or SIGTERM, then finish the requests under way and return."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again when it is done
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block, quietly, after its clean-up. For the main thread."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _server(app).run(sockets=list(sockets))
+        yield
     except KeyboardInterrupt:
         pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def serve(app: ASGIApp, sockets: Sequence[socket.socket], announce: Callable[[], None]) -> None:
+    """Serve until a signal, finish the requests under way, and raise `KeyboardInterrupt` (see `until_stopped`).
+
+    *announce* is called once the server is there.
+    """
+    _Server(app, announce).run(sockets=list(sockets))
 
 
 @contextmanager
 def serving(app: ASGIApp, listener: socket.socket) -> Iterator[str]:
     """Serve from another thread while the block runs; yields the address."""
     url = address(listener)
-    server = _server(app)
+    started = threading.Event()
+    server = _Server(app, started.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name=f"server {url}")
     thread.start()
     try:
-        _wait_until_it_answers(listener)
+        if not started.wait(START_SECONDS):
+            raise SpanledgerError(f"The server at {url} did not start within {START_SECONDS} s.")
         yield url
     finally:
         server.should_exit = True
         thread.join(GRACE_SECONDS + 1)
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
-    )
+class _Server(uvicorn.Server):
+    def __init__(self, app: ASGIApp, announce: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+        )
+        self._announce = announce
 
-
-def _wait_until_it_answers(listener: socket.socket) -> None:
-    # The socket listens already: a connection waits in its backlog until the server takes it, so nothing is polled.
-    host, port = listener.getsockname()[:2]
-    try:
-        with socket.create_connection((host, port), timeout=START_SECONDS) as connection:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            connection.recv(1)
-    except OSError as error:
-        raise SpanledgerError(f"The server on port {port} did not start: {error}.") from None
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()

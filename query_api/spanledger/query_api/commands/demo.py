@@ -3,19 +3,21 @@
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.markup import escape
 from starlette.datastructures import QueryParams
 
 from spanledger.exporter.errors import ConfigurationError, SpanledgerError
@@ -47,24 +49,24 @@ def _add_options(options: Options) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     settings = _settings(arguments)
-    listener = _listener(settings, console)
-    ledger = Ledger.open(settings)
-    try:
-        with listening.serving(create_app(ledger, settings), listener) as server:
-            console.print(f"Database  {shown(settings.database_url)}")
-            console.print(f"Server    {server}\n")
-            problems = [*_run_agents(console, settings, _provider(arguments)), *_replay(console, server)]
-            console.print()
-            show_summary(console, ledger.store, window(parse(FILTERS, QueryParams())))
-            for problem in problems:
-                console.print(f"[red]Failed:[/] {problem}")
-            if arguments.once:
-                _say_where_to_go(console, settings)
-            else:
-                _say_where_to_look(console, settings, server)
-                _wait_for_ctrl_c()
-    finally:
-        ledger.close()
+    with (
+        _listener(settings, console) as listener,
+        closing(Ledger.open(settings)) as ledger,
+        listening.serving(create_app(ledger, settings), listener) as server,
+    ):
+        console.print(f"Database  {shown(settings.database_url)}")
+        console.print(f"Server    {server}\n")
+        problems = [*_run_agents(console, settings, _provider(arguments)), *_replay(console, server)]
+        console.print()
+        show_summary(console, ledger.store, window(parse(FILTERS, QueryParams())))
+        for problem in problems:
+            console.print("[red]Failed:[/]", escape(problem))
+        if arguments.once:
+            _say_where_to_go(console, settings)
+        else:
+            _say_where_to_look(console, settings, server)
+            with listening.until_stopped():
+                threading.Event().wait()
     return 1 if problems else 0
 
 
@@ -80,7 +82,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return settings
 
 
-def _listener(settings: Settings, console: Console) -> Any:
+def _listener(settings: Settings, console: Console) -> socket.socket:
     try:
         return listening.bind(settings.host, settings.port)
     except ConfigurationError:
@@ -196,13 +198,6 @@ def _by_hand(settings: Settings) -> str:
     if settings.database_url.startswith("sqlite:///"):
         return f'sqlite3 {settings.database_url.removeprefix("sqlite:///")} "{query}"'
     return f'psql {shown(settings.database_url)} -c "{query}"'
-
-
-def _wait_for_ctrl_c() -> None:
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
 
 
 COMMAND: Final = Command(

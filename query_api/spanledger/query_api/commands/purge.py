@@ -89,7 +89,7 @@ def _count(store: Store, older_than: datetime, statuses: Collection[str] | None)
 
 def _delete(store: Store, expected: int, older_than: datetime, statuses: Collection[str] | None) -> Deleted:
     columns = (TextColumn("Deleting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("rows", total=expected)
         return store.purge(older_than, statuses=statuses, progress=lambda gone: progress.update(task, completed=gone))
 

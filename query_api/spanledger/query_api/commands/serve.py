@@ -1,6 +1,7 @@
 """`spanledger serve`: the API, the start page and the OTLP receiver."""
 
 import argparse
+from contextlib import ExitStack, closing
 from typing import Final
 
 from spanledger.exporter.errors import ConfigurationError
@@ -32,13 +33,13 @@ def _serve(arguments: argparse.Namespace) -> int:
             "keys yet. Listen on 127.0.0.1 behind a proxy that asks who is there, or give --insecure-no-auth."
         )
     ports = [settings.port] + ([arguments.otlp_port] if arguments.otlp_port is not None else [])
-    sockets = [listening.bind(settings.host, port) for port in ports]
-    ledger = Ledger.open(settings)
-    try:
-        _introduce(listening.address(sockets[0]), listening.address(sockets[-1]), shown(settings.database_url))
-        listening.serve(create_app(ledger, settings), sockets)
-    finally:
-        ledger.close()
+    with listening.until_stopped(), ExitStack() as stack:
+        sockets = [stack.enter_context(listening.bind(settings.host, port)) for port in ports]
+        ledger = stack.enter_context(closing(Ledger.open(settings)))
+        api, otlp = listening.address(sockets[0]), listening.address(sockets[-1])
+        listening.serve(
+            create_app(ledger, settings), sockets, lambda: _introduce(api, otlp, shown(settings.database_url))
+        )
     return 0
 
 

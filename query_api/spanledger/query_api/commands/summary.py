@@ -46,7 +46,7 @@ def _summary(arguments: argparse.Namespace) -> int:
             with store.reading() as connection:
                 print(Answer(summarise(connection, asked)).body.decode())
         else:
-            show_summary(Console(), store, asked)
+            show_summary(Console(highlight=False, soft_wrap=True), store, asked)
     finally:
         store.close()
     return 0
