@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import SpanKind
 
 from .capture import as_json, as_text
-from .context import MAX_ID_BYTES, Ids
+from .context import MAX_ID_BYTES, MAX_PRICES_BYTES, Ids
 from .guard import guard
 from .operation import AttributeValues, Operation, Outcome, content_allowed
 from .providers import Message, Reply, Usage, reply_of
@@ -109,7 +109,8 @@ class LLMCall(Operation):
                 attributes[EXECUTION_LOG_ID] = as_text(
                     str(getattr(execution_log_id, "id", execution_log_id)), MAX_ID_BYTES
                 )
-        super().__init__(f"{operation} {model_id}", SpanKind.CLIENT, attributes, ids, metadata)
+        handed_on = {**ids, "token_prices": _prices_for(model_id, token_prices)}
+        super().__init__(f"{operation} {model_id}", SpanKind.CLIENT, attributes, handed_on, metadata)
         self._started = time.perf_counter()
 
     def record(self, response: Any, read: Callable[[Any], Reply] = reply_of) -> None:
@@ -188,6 +189,16 @@ def llm_call(model_id: str, provider: str, **options: Any) -> LLMCall:
         call.record(client.chat.completions.create(model="gpt-4o-mini", messages=messages))
     """
     return LLMCall(model_id, provider, **options)
+
+
+def _prices_for(model_id: str, prices: Prices | None) -> str | None:
+    """*prices* as JSON text for the spans inside; of a long list only the entry of the model that is asked."""
+    if not prices:
+        return None
+    text = as_json(prices)
+    if len(text) <= MAX_PRICES_BYTES:
+        return text
+    return as_json({model_id: prices[model_id]}) if model_id in prices else None
 
 
 def _usage(usage: Usage | None) -> AttributeValues:

@@ -21,6 +21,7 @@ from .semconv import (
     REPORT_ID,
     SESSION_ID,
     STEP_ID,
+    TOKEN_PRICES,
     WIDGET_ID,
 )
 
@@ -52,12 +53,14 @@ ATTRIBUTE_OF: Final[Mapping[str, str]] = {
     "session_id": SESSION_ID,
     "external_platform": EXTERNAL_PLATFORM,
     "external_user_id": EXTERNAL_USER_ID,
+    "token_prices": TOKEN_PRICES,  # not an id, but handed on like one
 }
 
 IN_BAGGAGE: Final = (EXECUTION_ID, REPORT_ID, COMPLETION_ID, WIDGET_ID, STEP_ID)
 """What leaves the process. Baggage goes to every host the app calls, so people and sessions stay at home."""
 
 _SAFE_IN_A_HEADER: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+MAX_PRICES_BYTES: Final = 8 * 1024
 MAX_ID_BYTES: Final = 512
 """Longest identifier kept whole."""
 
@@ -86,13 +89,19 @@ def with_ids(ids: Mapping[str, Any], context: Context | None = None, *, propagat
     """*context* with *ids* (the names of `Ids`) on top of those it has; with *propagate* also in its baggage."""
     context = live(get_current() if context is None else context)
     inherited = context_attributes(context)
-    given = {ATTRIBUTE_OF[name]: as_text(str(value), MAX_ID_BYTES) for name, value in ids.items() if value is not None}
+    given = {
+        ATTRIBUTE_OF[name]: as_text(str(value), _longest(name)) for name, value in ids.items() if value is not None
+    }
     context = set_value(_IDS, {**inherited, **given}, context)
     if propagate:
         for name in IN_BAGGAGE:
             if (value := given.get(name)) is not None and _SAFE_IN_A_HEADER.fullmatch(value):
                 context = baggage.set_baggage(name, value, context)
     return context
+
+
+def _longest(name: str) -> int:
+    return MAX_PRICES_BYTES if name == "token_prices" else MAX_ID_BYTES
 
 
 def live(context: Context) -> Context:

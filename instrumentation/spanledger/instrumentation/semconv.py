@@ -126,6 +126,9 @@ CUSTOM_INPUT_PRICE: Final = "spanledger.price.input"
 """US dollars per 1,000 input tokens, from ``LLMCallLogger.token_prices``."""
 CUSTOM_OUTPUT_PRICE: Final = "spanledger.price.output"
 """US dollars per 1,000 output tokens, from ``LLMCallLogger.token_prices``."""
+TOKEN_PRICES: Final = "spanledger.token_prices"
+"""The user's own prices as a JSON object, on every span inside one of our model calls: when another instrumentation's
+span of the same request is the one that counts, the user's prices still decide what it cost."""
 
 CONTEXT_ATTRIBUTES: Final = (
     EXECUTION_ID,

@@ -122,6 +122,7 @@ FIELDS: Final = USAGE_FIELDS | frozenset(
         "time_to_first_token_ms",
         "execution_log_id",
         "usage_raw",  # the provider's own usage block, as a dict, where the span carries one
+        "token_prices",  # the user's own, by model; `own` picks the one that applies
         "not_counted_reason",  # why this span is no request of its own, where the span itself shows it
         # what reported counts mean, where the emitter is known to differ from OTel (see usage)
         "input_excludes_cache",

@@ -6,7 +6,7 @@ from spanledger.instrumentation import semconv
 
 from ..spans import SpanData
 from ..values import mapping, money, tokens
-from .base import INFERENCE, TASK, Dialect, Field, Operation
+from .base import INFERENCE, TASK, Dialect, Draft, Field, Operation
 
 OPERATIONS: Final[dict[str, Operation]] = {
     semconv.KIND_EXECUTION: TASK,
@@ -38,6 +38,7 @@ FIELDS: Final = (
     Field("service_tier", semconv.SERVICE_TIER),
     Field("custom_input_price", semconv.CUSTOM_INPUT_PRICE, money),
     Field("custom_output_price", semconv.CUSTOM_OUTPUT_PRICE, money),
+    Field("token_prices", semconv.TOKEN_PRICES, mapping),
 )
 
 
@@ -45,10 +46,25 @@ def operation(span: SpanData) -> Operation | None:
     return OPERATIONS.get(str(span.attributes.get(semconv.KIND)))
 
 
+PRICES: Final = {"input": semconv.CUSTOM_INPUT_PRICE, "output": semconv.CUSTOM_OUTPUT_PRICE}
+
+
+def adjust(span: SpanData, draft: Draft) -> None:
+    """The user's prices for the model that answered, else the one that was asked, as if they stood on this span."""
+    offered = draft.get("token_prices") or {}
+    for model in (draft.get("response_model"), draft.get("model_id")):
+        if isinstance(price := offered.get(model), dict):
+            for name, attribute in PRICES.items():
+                if money(price.get(name)) is not None:
+                    draft["reported_usage"].setdefault(attribute, price[name])
+            return
+
+
 OWN: Final = Dialect(
     "spanledger",
     operation,
     FIELDS,
-    marks=frozenset((semconv.KIND, *semconv.CONTEXT_ATTRIBUTES)) - {semconv.SESSION_ID},
+    marks=frozenset((semconv.KIND, semconv.TOKEN_PRICES, *semconv.CONTEXT_ATTRIBUTES)) - {semconv.SESSION_ID},
     claims=(semconv.KIND,),
+    adjust=adjust,
 )
