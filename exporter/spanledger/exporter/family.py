@@ -10,7 +10,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from .backends import Backend
 from .counting import SLACK
@@ -164,10 +164,13 @@ def _overlap(a: Sighting, b: Sighting) -> bool:
 
 
 def _windows(calls: Iterable[Sighting]) -> Iterator[ColumnElement[bool]]:
-    """Conditions for the times at which what overlaps one of *calls* may have begun: few, and disjoint."""
+    """Conditions that what overlaps one of *calls* in time meets: one for calls that are near each other."""
     starts = sorted(call.start_time for call in calls)
     first = 0
     for i in range(1, len(starts) + 1):
         if i == len(starts) or starts[i] - starts[i - 1] > 2 * LINK_WINDOW + SLACK:
-            yield CALLS.start_time.between(starts[first] - LINK_WINDOW - SLACK, starts[i - 1] + LINK_WINDOW + SLACK)
+            yield and_(
+                CALLS.start_time.between(starts[first] - LINK_WINDOW - SLACK, starts[i - 1] + LINK_WINDOW + SLACK),
+                or_(CALLS.end_time.is_(None), CALLS.end_time >= starts[first] - SLACK),
+            )
             first = i

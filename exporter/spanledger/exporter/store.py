@@ -30,7 +30,7 @@ from .backends import Backend, backend_of
 from .backends.base import Record
 from .errors import StoreRejected, StoreUnavailable
 from .family import read_family
-from .lineage import Change, Family, Settlement, settle
+from .lineage import CallNode, Change, ExecutionNode, Family, Settlement, settle
 from .records import Batch, Bridge, Content, Execution, LLMCall
 from .schema import Now, bridge_spans, content_events, execution_logs, llm_call_logs, metadata, tombstones
 from .spans import row_id_of
@@ -182,7 +182,7 @@ class Store:
         if dead := self._tombstones(connection, EXECUTION, {row.execution_id for row in _runs(settlement.batch)}):
             batch = _without(batch, {row.id for row in _runs(settlement.batch) if row.execution_id in dead})
             settlement = settle(batch, family)
-        self._apply(connection, settlement)
+        self._apply(connection, settlement, family)
         return len(batch.executions) + len(batch.llm_calls) + len(batch.contents)
 
     def _undeleted(self, connection: Connection, batch: Batch) -> Batch:
@@ -196,11 +196,13 @@ class Store:
         found = select(column).where(tombstones.c.kind == kind, self.backend.among(column, values))
         return set(connection.scalars(found))
 
-    def _apply(self, connection: Connection, settlement: Settlement) -> None:
+    def _apply(self, connection: Connection, settlement: Settlement, family: Family) -> None:
+        nodes: Iterable[ExecutionNode | CallNode | Bridge | Content] = chain(*family)
+        standing = {node.id for node in nodes}
         for table, rows in _by_table(settlement.batch):
             if distinct := {row.id: row for row in rows}:
                 # In the order of their ids, so that two writers never wait for each other.
-                self.backend.upsert(connection, table, sorted(distinct.values(), key=attrgetter("id")))
+                self.backend.upsert(connection, table, sorted(distinct.values(), key=attrgetter("id")), standing)
         for (name, columns), changes in _alike(settlement.changes).items():
             table = metadata.tables[name]
             new = {column: bindparam(f"new_{column}", type_=table.c[column].type) for column in columns}
@@ -242,7 +244,9 @@ class Store:
             connection.execute(delete(table).where(self.backend.among(table.c.id, ids)))
         buried = [(EXECUTION, execution_id), *((ROW, id) for id in sorted(executions | calls | bridges))]
         connection.execute(insert(tombstones), [{"kind": kind, "value": value} for kind, value in buried])
-        self._apply(connection, settle(Batch(), kept))  # a call that was the duplicate of a deleted one counts again
+        self._apply(
+            connection, settle(Batch(), kept), kept
+        )  # a call that was the duplicate of a deleted one counts again
         return Deleted(len(executions), len(calls))
 
     def _walk(

@@ -3,7 +3,7 @@
 import os
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -83,10 +83,11 @@ class Backend(ABC):
         """Until the transaction ends, let no other one hold any of *keys*; with *alone*, any key at all."""
 
     @abstractmethod
-    def upsert(self, connection: Connection, table: Table, rows: Sequence[Record]) -> None:
+    def upsert(self, connection: Connection, table: Table, rows: Sequence[Record], standing: Collection[str]) -> None:
         """Insert *rows*, at least one, sorted and distinct by id. At most once per table in a transaction.
 
-        A row whose id stands already replaces it if its state has moved further, and is ignored otherwise.
+        Where a row of that id stands already, which *standing* tells, the new one replaces it if its state has moved
+        further, and is ignored otherwise.
         """
 
     @abstractmethod

@@ -2,22 +2,20 @@
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, NamedTuple
 
+import orjson
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import (
-    Boolean,
     Column,
     ColumnElement,
     Connection,
-    Double,
     Engine,
     Executable,
-    Integer,
     MetaData,
     Table,
     Text,
@@ -26,9 +24,10 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    literal,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import JSON, insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
@@ -37,7 +36,6 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
-from ..schema import Timestamp
 from .base import Backend, Record, upsert_statement
 from .expressions import percentile
 
@@ -60,12 +58,12 @@ MOST_LOCKS: Final = 1000
 EVERY_KEY: Final = "spanledger"
 MIGRATION_KEY: Final = "spanledger migration"
 
-TYPES: Final = {Timestamp: "timestamptz", Boolean: "bool", Double: "float8", Integer: "int4"}
-"""Wire types of columns as COPY sends them; all others go as text and are cast by the server."""
-
 
 class PostgreSQL(Backend):
-    """Batches go by binary COPY into a temporary table and from there with INSERT … ON CONFLICT into their own."""
+    """New rows go by COPY into their table; others into a temporary one, and on with INSERT … ON CONFLICT.
+
+    That needs every writer of a row to hold its trace's lock: what is new to one is then new to all.
+    """
 
     name = "postgresql"
     migrates_itself: ClassVar = False
@@ -81,23 +79,21 @@ class PostgreSQL(Backend):
             connection.execute(select(func.pg_advisory_xact_lock(_hash(EVERY_KEY))))
             return
         # Taken in the order of their hashes, so that two transactions never wait for each other.
-        hashes = select(_hash(func.unnest(cast(wanted, ARRAY(Text)))).label("hash")).distinct().order_by("hash")
+        hashes = select(_hash(_each(wanted)).label("hash")).distinct().order_by("hash").subquery()
         connection.execute(select(func.pg_advisory_xact_lock_shared(_hash(EVERY_KEY))))
-        connection.execute(select(func.pg_advisory_xact_lock(hashes.subquery().c.hash)))
+        connection.execute(select(func.pg_advisory_xact_lock(hashes.c.hash)))
 
-    def upsert(self, connection: Connection, table: Table, rows: Sequence[Record]) -> None:
-        staging = self._staging(table, rows[0]._fields)
-        connection.execute(staging.create)
-        driver_connection = connection.connection.driver_connection
-        assert isinstance(driver_connection, psycopg.Connection)
-        with driver_connection.cursor() as cursor, cursor.copy(staging.copy) as copy:
-            copy.set_types(staging.types)
-            for row in rows:
-                copy.write_row(row)
-        connection.execute(staging.upsert)
+    def upsert(self, connection: Connection, table: Table, rows: Sequence[Record], standing: Collection[str]) -> None:
+        if new := [row for row in rows if row.id not in standing]:
+            _copy(connection, table.name, new)
+        if known := [row for row in rows if row.id in standing]:
+            staging = self._staging(table, known[0]._fields)
+            connection.execute(staging.create)
+            _copy(connection, staging.name, known)
+            connection.execute(staging.upsert)
 
     def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
-        return column == any_(cast(list(values), ARRAY(column.type)))
+        return column == any_(func.array(select(cast(_each(values), column.type)).scalar_subquery()))
 
     def _connectable(self, url: URL) -> Engine:
         try:
@@ -157,37 +153,49 @@ class PostgreSQL(Backend):
 
 
 class _Staging(NamedTuple):
-    """How rows of one table travel: a temporary table of the session, and what fills and empties it."""
+    """A temporary table of the session for rows of one table, and what brings them from there into it."""
 
+    name: str
     create: Executable
-    copy: sql.Composed
-    types: Sequence[str]
     upsert: Executable
 
     @classmethod
     def of(cls, table: Table, fields: Sequence[str]) -> "_Staging":
-        columns = [table.c[name] for name in fields]
-        wired = [type(column.type) if type(column.type) in TYPES else Text for column in columns]
         incoming = Table(
             f"incoming_{table.name}",
             MetaData(),
-            *(Column(column.name, kind) for column, kind in zip(columns, wired, strict=True)),
+            *(Column(name, table.c[name].type) for name in fields),
             prefixes=["TEMPORARY"],
             postgresql_on_commit="DELETE ROWS",
         )
-        arrived = select(*(cast(incoming.c[column.name], column.type) for column in columns)).order_by(incoming.c.id)
+        arrived = select(*(incoming.c[name] for name in fields)).order_by(incoming.c.id)
         return cls(
-            create=CreateTable(incoming, if_not_exists=True),
-            copy=sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(incoming.name)),
-            types=[TYPES.get(kind, "text") for kind in wired],
-            upsert=upsert_statement(insert(table).from_select(list(fields), arrived), table, fields),
+            incoming.name,
+            CreateTable(incoming, if_not_exists=True),
+            upsert_statement(insert(table).from_select(list(fields), arrived), table, fields),
         )
+
+
+def _copy(connection: Connection, table: str, rows: Sequence[Record]) -> None:
+    driver_connection = connection.connection.driver_connection
+    assert isinstance(driver_connection, psycopg.Connection)
+    columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]._fields))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
+    with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 @compiles(percentile, "postgresql")
 def _percentile(element: percentile, compiler: SQLCompiler, **kw: Any) -> str:
     column, fraction = element.clauses
     return compiler.process(func.percentile_cont(fraction).within_group(column), **kw)
+
+
+def _each(values: Iterable[str]) -> ColumnElement[str]:
+    """*values* as a column. They travel as one text: as an array, the driver would convert each by itself."""
+    document = cast(literal(orjson.dumps(list(values)).decode(), Text), JSON)
+    return func.json_array_elements_text(document, type_=Text)
 
 
 def _hash(key: Any) -> ColumnElement[int]:
