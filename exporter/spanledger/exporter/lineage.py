@@ -224,6 +224,20 @@ class _Tree:
         """The nearest enclosing execution."""
         return next((id for id in self.above(row_id) if id in self.executions), None)
 
+    def owner_of_call(self, row_id: str) -> str | None:
+        """The nearest enclosing execution, unless a call in between names another owner by itself."""
+        for id in self.above(row_id):
+            if id in self.executions:
+                return id
+            call = self.calls.get(id)
+            if (
+                call is not None
+                and call.execution_log_id
+                and "execution_log_id" not in (call.inherited or "").split(",")
+            ):
+                return call.execution_log_id
+        return None
+
     def enclosing_call(self, row_id: str) -> str | None:
         """The nearest enclosing call with no execution between."""
         for id in self.above(row_id):
@@ -280,7 +294,7 @@ def _derived(tree: _Tree, call: LLMCall | CallNode, verdict: Verdict | None) -> 
     derived = tree.inherited_by(call)
     borrowed = call.inherited.split(",") if call.inherited else ()
     if call.execution_log_id is None or "execution_log_id" in borrowed:
-        derived["execution_log_id"] = call.id if call.call_type == ROLLUP_CALL else tree.owner(call.id)
+        derived["execution_log_id"] = call.id if call.call_type == ROLLUP_CALL else tree.owner_of_call(call.id)
         if derived["execution_log_id"]:
             derived["inherited"] = ",".join(filter(None, (derived["inherited"], "execution_log_id")))
     if verdict is not None:
