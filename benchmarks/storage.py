@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import psycopg
-from spanledger.exporter.store import Store
+from psycopg import sql
 from sqlalchemy import make_url
 
 from spanledger.exporter.ledger import Ledger
@@ -25,12 +25,16 @@ from spanledger.exporter.records import Batch, Execution, LLMCall
 from spanledger.exporter.schema import execution_logs, llm_call_logs, timestamp_text
 from spanledger.exporter.settings import Settings
 from spanledger.exporter.spans import SpanData, from_sdk
+from spanledger.exporter.store import Store
 
 from .databases import fresh_postgresql, postgresql
 from .measured import paired, spread, table
 from .workload import SPANS_PER_RUN, batches, recorded_runs
 
 BATCH: Final = 512
+INSERT: Final = sql.SQL("INSERT INTO {table} ({columns}) VALUES ({values})")
+COPY: Final = sql.SQL("COPY {table} ({columns}) FROM STDIN")
+TABLES: Final = (execution_logs, llm_call_logs)
 YARDSTICKS: Final = {"SQLite": "sqlite3 executemany", "PostgreSQL": "psycopg executemany"}
 
 
@@ -60,8 +64,8 @@ def sqlite_executemany(url: str, work: Work) -> None:
         connection.execute("PRAGMA synchronous = NORMAL")
         for executions, calls in work.sqlite_rows:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_insert(execution_logs.name, Execution._fields, "?"), executions)
-            connection.executemany(_insert(llm_call_logs.name, LLMCall._fields, "?"), calls)
+            connection.executemany(_text(execution_logs.name, Execution._fields), executions)
+            connection.executemany(_text(llm_call_logs.name, LLMCall._fields), calls)
             connection.execute("COMMIT")
     connection.close()
 
@@ -69,8 +73,8 @@ def sqlite_executemany(url: str, work: Work) -> None:
 def psycopg_executemany(url: str, work: Work) -> None:
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         for batch in work.batches:
-            cursor.executemany(_insert(execution_logs.name, Execution._fields, "%s"), batch.executions)
-            cursor.executemany(_insert(llm_call_logs.name, LLMCall._fields, "%s"), batch.llm_calls)
+            cursor.executemany(_sql(INSERT, execution_logs.name, Execution._fields), batch.executions)
+            cursor.executemany(_sql(INSERT, llm_call_logs.name, LLMCall._fields), batch.llm_calls)
             connection.commit()
 
 
@@ -133,20 +137,25 @@ def _check(url: str, work: Work) -> None:
     """A rate counts only if every row is there."""
     store = Store.open(url)
     with store.reading() as connection:
-        stored = sum(len(connection.execute(t.select().with_only_columns(t.c.id)).all()) for t in _TABLES)
+        stored = sum(len(connection.execute(t.select().with_only_columns(t.c.id)).all()) for t in TABLES)
     store.close()
     assert stored == work.rows, f"{stored} rows of {work.rows}"
 
 
-_TABLES: Final = (execution_logs, llm_call_logs)
+def _text(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-def _insert(table: str, columns: Sequence[str], placeholder: str) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join([placeholder] * len(columns))})"
+def _sql(statement: sql.SQL, table: str, columns: Sequence[str]) -> sql.Composed:
+    return statement.format(
+        table=sql.Identifier(table),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        values=sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
+    )
 
 
 def _copy(cursor: "psycopg.Cursor[Any]", table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+    with cursor.copy(_sql(COPY, table, columns)) as copy:
         for row in rows:
             copy.write_row(row)
 

@@ -1,8 +1,7 @@
 """`spanledger summary`: the analytics summary, in the terminal or as the API's JSON."""
 
 import argparse
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from rich.console import Console
@@ -44,7 +43,7 @@ def _summary(arguments: argparse.Namespace) -> int:
     try:
         if arguments.json:
             with store.reading() as connection:
-                print(Answer(summarise(connection, asked)).body.decode())
+                print(bytes(Answer(summarise(connection, asked)).body).decode())
         else:
             show_summary(Console(highlight=False, soft_wrap=True), store, asked)
     finally:
@@ -52,13 +51,12 @@ def _summary(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show_summary(console: Console, store: Store, asked: Asked) -> Mapping[str, Any]:
-    """Print the tables; returns the summary they show, as the API answers it."""
+def show_summary(console: Console, store: Store, asked: Asked) -> None:
+    """Print the summary of what *asked*, which must have a window, narrows."""
     with store.reading() as connection:
         summary = orjson.loads(Answer(summarise(connection, asked)).body)
         agents = sorted(broken_down(connection, AGENTS, asked), key=costliest_first)
     print_summary(console, summary, agents[:AGENT_ROWS])
-    return summary
 
 
 def _pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:

@@ -118,12 +118,11 @@ def _chunks(head: Mapping[str, Any], reply: Reply, usage: dict[str, Any] | None)
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return {**head, "object": "chat.completion.chunk", "choices": [choice]}
 
+    opening: dict[str, Any] = {"role": "assistant", "content": None if reply.tool else ""}
+    deltas: list[dict[str, Any]] = [{"content": piece} for piece in reply.pieces()]
     if reply.tool:
-        opening = {"role": "assistant", "content": None, "tool_calls": [_tool_call(head["id"], reply.tool[0], "")]}
+        opening["tool_calls"] = [_tool_call(head["id"], reply.tool[0], "")]
         deltas = [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in reply.pieces()]
-    else:
-        opening = {"role": "assistant", "content": ""}
-        deltas = [{"content": piece} for piece in reply.pieces()]
     chunks = [chunk(opening), *map(chunk, deltas), chunk({}, "tool_calls" if reply.tool else "stop")]
     if usage is not None:
         chunks.append({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})

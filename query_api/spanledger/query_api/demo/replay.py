@@ -29,7 +29,7 @@ class Recording(NamedTuple):
 
 def recordings() -> Iterator[Recording]:
     """The traces that are shipped, by name."""
-    for file in sorted(files(__package__).joinpath("traces").iterdir(), key=lambda file: file.name):
+    for file in sorted(files("spanledger.query_api.demo").joinpath("traces").iterdir(), key=lambda file: file.name):
         if file.name.endswith(SUFFIX):
             producer, scenario = file.name.removesuffix(SUFFIX).split(".", 1)
             yield Recording(producer, scenario, ExportTraceServiceRequest.FromString(file.read_bytes()))
