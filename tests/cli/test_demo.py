@@ -39,6 +39,7 @@ def test_the_summary_it_prints_is_what_the_rows_add_up_to(spanledger: Any) -> No
         assert re.search(r"\s+".join(line), done.stdout), (line, done.stdout)
     total = sum(call["total_cost"] or 0 for call in calls)
     assert re.search(rf"all\s+{len(calls)}\s.*\${total:.6f}", done.stdout)
+    assert len([call for call in calls if call["status"] == "failed"]) == 2, "the agents' and the recorded failure"
     executions = rows(path[1], "SELECT * FROM execution_logs")
     assert f"executions    {len(executions)} " in done.stdout
 
@@ -177,3 +178,15 @@ def test_the_example_provider_is_the_same_one() -> None:
     source = (Path(__file__).parents[2] / "examples" / "local_provider.py").read_text()
     assert "spanledger.query_api.demo.provider import create_provider" in source
     assert sys.version_info >= (3, 11)
+
+
+def test_with_a_key_in_the_environment_the_agents_call_the_real_provider(spanledger: Any, tmp_path: Path) -> None:
+    with listening.serving(create_provider(latency=0), listening.bind("127.0.0.1", 0)) as elsewhere:
+        done = spanledger(
+            "demo", "--once", "--database-url", "sqlite:///real.db",
+            OPENAI_BASE_URL=f"{elsewhere}/v1", OPENAI_API_KEY="key",
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "call gpt-4o-mini at 127.0.0.1, as OPENAI_API_KEY is set" in done.stdout
+    mine = "SELECT DISTINCT model_id, status FROM llm_call_logs WHERE service_name = 'spanledger-demo' AND counted"
+    assert rows(str(tmp_path / "real.db"), mine) == [{"model_id": "gpt-4o-mini", "status": "completed"}]

@@ -64,7 +64,7 @@ def _agents(agents: Sequence[Mapping[str, Any]]) -> RenderableType:
     table = _table("Agents", "agent type", rows="right", successful="right", p50="right", p95="right", cost="right")
     for row in agents:
         table.add_row(
-            row["agent_type"] or "(calls outside any agent)",
+            row["agent_type"] or "(no agent)",
             number(row["executions"]),
             percentage(row["success_rate"]),
             _milliseconds(row["p50_duration_ms"]),

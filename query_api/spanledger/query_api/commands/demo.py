@@ -41,6 +41,9 @@ AGENT_SECONDS: Final = 300
 """More than the agents' SDK would ever wait for a provider that does not answer."""
 
 
+NANOSECONDS_A_MINUTE: Final = 60 * 10**9
+
+
 def _add_options(options: Options) -> None:
     options.switch("--once", "end after the summary instead of serving on")
     options.switch("--local", "use the local provider even if OPENAI_API_KEY is set")
@@ -106,7 +109,7 @@ def _run_agents(console: Console, settings: Settings, real_provider: str | None)
         client = (
             "the openai SDK" if find_spec("openai") else "a built-in client; pip install 'spanledger[demo]' for more"
         )
-        console.print(f"Agents    call a local provider that speaks the OpenAI wire format, over {client}.")
+        console.print(f"Agents    call a local provider that speaks the OpenAI wire format, over {escape(client)}.")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment["SPANLEDGER_DATABASE_URL"] = settings.database_url
     command = [sys.executable, "-m", "spanledger.query_api.demo.agents"]
@@ -154,9 +157,9 @@ def _tell(console: Console, event: Mapping[str, Any]) -> None:
 
 def _replay(console: Console, server: str) -> Iterator[str]:
     """Send the recorded traces to the receiver of *server*; yields what went wrong."""
-    console.print("Replay    traces recorded from other instrumentations, their times moved to now.")
-    for recording in recordings():
-        shift(recording, time.time_ns())
+    console.print("Replay    traces recorded from other instrumentations, their times moved to the last minutes.")
+    for minutes_ago, recording in enumerate(recordings(), start=1):
+        shift(recording, time.time_ns() - minutes_ago * NANOSECONDS_A_MINUTE)
         try:
             send(recording, server)
             mark = "[green]✓[/]"

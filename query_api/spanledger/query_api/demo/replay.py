@@ -1,4 +1,4 @@
-"""Recorded traces: what real instrumentations of other projects emitted, shipped as OTLP and replayed as of now."""
+"""Recorded traces: what real instrumentations of other projects emitted, shipped as OTLP and replayed as if new."""
 
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
