@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from spanledger.exporter.backends import percentile
-from spanledger.exporter.records import Batch
+from spanledger.exporter.records import ABANDONED, Batch
 from spanledger.exporter.schema import execution_logs
 
 DURATION = execution_logs.c.duration_ms
@@ -49,3 +49,21 @@ def test_among_takes_any_number_of_values(store, rows, number):
             select(execution_logs.c.id).where(store.backend.among(execution_logs.c.id, ids))
         ).all()
     assert found == ids[:1]
+
+
+STATES = [("started", None), ("cancelled", ABANDONED), ("completed", None), ("failed", None)]
+RANKS = [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("standing", range(4))
+@pytest.mark.parametrize("arriving", range(4))
+def test_an_upsert_never_moves_a_row_back(store, rows, standing, arriving):
+    """Also if the row has moved on since the writer looked, which settling alone would not notice."""
+    states = [dict(zip(("status", "error_type"), state, strict=True)) for state in STATES]
+    first, second = rows.execution(**states[standing]), rows.execution(**states[arriving])
+    store.backend.transact(lambda c: store.backend.upsert(c, execution_logs, [first], set()))
+    store.backend.transact(lambda c: store.backend.upsert(c, execution_logs, [second], {second.id}))
+    winner = second if RANKS[arriving] > RANKS[standing] else first
+    with store.reading() as connection:
+        stored = connection.execute(select(execution_logs.c.status, execution_logs.c.error_type)).one()
+    assert stored == (winner.status, winner.error_type)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from spanledger.exporter.family import MOST_ROUNDS, read_family
+from spanledger.exporter.family import MOST_ROUNDS, MOST_SHARERS, read_family
 from spanledger.exporter.records import Batch
 from spanledger.exporter.schema import llm_call_logs
 
@@ -53,6 +53,13 @@ def test_links_are_followed_from_trace_to_trace_but_not_for_ever(store, rows, tr
         store.write(Batch(llm_calls=calls))
     linked = traces_of_family(Batch(llm_calls=[rows.call(99, 2, response_id="r1")]))
     assert linked == list(range(1, MOST_ROUNDS))
+
+
+@pytest.mark.parametrize("sharers", [MOST_SHARERS, MOST_SHARERS + 1])
+def test_a_response_id_that_a_server_makes_up_links_nothing(store, rows, traces_of_family, sharers):
+    store.write(Batch(llm_calls=[rows.call(trace, response_id="chatcmpl-1") for trace in range(1, 1 + sharers)]))
+    linked = traces_of_family(Batch(llm_calls=[rows.call(99, response_id="chatcmpl-1")]))
+    assert linked == (list(range(1, 1 + sharers)) if sharers <= MOST_SHARERS else [])
 
 
 TWIN = {"scope": "openai", "input_tokens": 10, "output_tokens": 5}

@@ -128,7 +128,8 @@ def test_a_closed_store_can_be_used_again(store, rows):
 
 
 def _write_in_child(store, batch, answer):
-    answer.put(store.write(batch).stored)
+    inherited = store.engine.pool.checkedin()
+    answer.put((inherited, store.write(batch).stored))
     store.close()
 
 
@@ -144,6 +145,6 @@ def test_a_forked_child_writes_over_connections_of_its_own(store, rows, counts):
         for child in children:
             child.join(30)
             assert child.exitcode == 0
-    assert [answer.get(), answer.get()] == [4, 4]
+    assert [answer.get(), answer.get()] == [(0, 4), (0, 4)]
     store.write(rows.run(4))
     assert counts(store)["llm_call_logs"] == 12
