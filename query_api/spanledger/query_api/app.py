@@ -2,7 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy import Engine, QueuePool
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -17,20 +20,37 @@ from .problems import EXCEPTION_HANDLERS
 from .routes import ROUTES, as_starlette
 from .state import State
 
+WRITERS: Final = 2
+"""Threads that record spans. SQLite has one writer anyway; on PostgreSQL two reach a third more than one."""
+
 
 def create_app(ledger: Ledger, settings: Settings) -> Starlette:
     """The service over *ledger*. It does not close the ledger: whoever opened it does."""
-    state = State(ledger=ledger, settings=settings, metrics=Metrics(), openapi=document(ROUTES), pages=Pages())
+    metrics, openapi, pages = Metrics(), document(ROUTES), Pages()
     routes = as_starlette(ROUTES)
     paths = {route.endpoint: route.path for route in routes}
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        yield state
+        # As many questions at once as there are connections for them: the others wait in line, and do not time out.
+        to_thread.current_default_thread_limiter().total_tokens = max(1, _connections(ledger.store.engine) - WRITERS)
+        yield State(
+            ledger=ledger,
+            settings=settings,
+            metrics=metrics,
+            openapi=openapi,
+            pages=pages,
+            writers=CapacityLimiter(WRITERS),
+        )
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Envelope, metrics=state["metrics"], paths=paths)],
+        middleware=[Middleware(Envelope, metrics=metrics, paths=paths)],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
+
+
+def _connections(engine: Engine) -> int:
+    pool = engine.pool
+    return pool.size() if isinstance(pool, QueuePool) else WRITERS + 1

@@ -96,16 +96,16 @@ def problem_of(error: Exception) -> Problem:
     return Problem(status, str(error) or HTTPStatus(status).description)
 
 
-def answer(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception) -> Response:
     return problem_of(error).response()
 
 
-def answer_bug(request: Request, error: Exception) -> Response:
-    """Starlette calls this outside of all middleware, and lets the server log the exception afterwards."""
-    return problem_of(error)._replace(headers=SECURITY_HEADERS).response()
+async def answer_bug(request: Request, error: Exception) -> Response:
+    """Starlette calls this outside of all middleware; then the server logs the exception and ends the connection."""
+    return problem_of(error)._replace(headers={**SECURITY_HEADERS, "Connection": "close"}).response()
 
 
-def answer_http(request: Request, error: Exception) -> Response:
+async def answer_http(request: Request, error: Exception) -> Response:
     """What the router raises: an unknown path or method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:

@@ -28,7 +28,7 @@ from .state import Asking
 
 Scope = Literal["ingest", "read", "delete", "admin"]
 Endpoint = Callable[[Asking, Asked], Response]
-Receiver = Callable[[Asking], Awaitable[Response]]
+AsyncEndpoint = Callable[[Asking], Awaitable[Response]]
 
 BASE: Final = "/execution-logs"
 
@@ -36,13 +36,13 @@ BASE: Final = "/execution-logs"
 class Route(NamedTuple):
     """One method on one path. *scope* is what a caller's key must allow; None: anyone may ask.
 
-    *parameters* are all the query parameters there are; a `Receiver` ignores its query, which is its sender's affair.
+    *parameters* are all the query parameters there are; an `AsyncEndpoint`, which asks no database, ignores its query.
     *answers* names a schema of `openapi.schemas`, or is a media type.
     """
 
     method: str
     path: str
-    endpoint: Endpoint | Receiver
+    endpoint: Endpoint | AsyncEndpoint
     scope: Scope | None
     summary: str
     answers: str
@@ -110,7 +110,7 @@ def as_starlette(routes: Iterable[Route]) -> list[routing.Route]:
 
 def _endpoint(route: Route) -> Callable[[Request[Any]], Any]:
     if iscoroutinefunction(route.endpoint):
-        return cast(Receiver, route.endpoint)
+        return cast(AsyncEndpoint, route.endpoint)
     answer = cast(Endpoint, route.endpoint)
 
     def endpoint(request: Asking) -> Response:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from spanledger.exporter.ledger import Ledger
@@ -13,13 +14,17 @@ from .metrics import Metrics
 
 
 class State(TypedDict):
-    """The ledger behind the service, its settings, its counters, its description of itself, its pages."""
+    """The ledger behind the service, its settings, its counters, its description of itself, its pages.
+
+    *writers* are the threads that record spans, so that questions cannot take them all.
+    """
 
     ledger: Ledger
     settings: Settings
     metrics: Metrics
     openapi: Mapping[str, Any]
     pages: Pages
+    writers: CapacityLimiter
 
 
 Asking = Request[State]

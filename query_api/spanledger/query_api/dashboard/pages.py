@@ -16,7 +16,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._templates = Environment(
-            loader=PackageLoader(__package__),
+            loader=PackageLoader("spanledger.query_api.dashboard"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

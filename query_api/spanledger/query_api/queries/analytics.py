@@ -37,9 +37,11 @@ def groups(table: Table, keys: Sequence[str], asked: Asked) -> Select[Any]:
 
 
 def overall(table: Table, asked: Asked) -> Select[Any]:
-    """What cannot be folded from groups: percentiles, and how many runs the rows belong to."""
-    runs = func.count(table.c.execution_id.distinct()).label("runs")
-    return select(runs, *percentiles(table)).where(*asked_rows(table, asked))
+    """What cannot be folded from groups: percentiles, and how many runs executions belong to."""
+    measured = percentiles(table)
+    if table is execution_logs:
+        measured.append(func.count(table.c.execution_id.distinct()).label("runs"))
+    return select(*measured).where(*asked_rows(table, asked))
 
 
 class Breakdown(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
+from anyio import to_thread
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.rpc import code_pb2  # type: ignore[import-untyped]  # the package has no py.typed
@@ -18,7 +19,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
 )
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from spanledger.exporter.ledger import Ledger
@@ -98,7 +98,7 @@ async def _receive(request: Asking, signal: Signal) -> Response:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         body = await read(request, request.state["settings"].max_body_bytes)
-        return await run_in_threadpool(_record, request, signal, media_type, body)
+        return await to_thread.run_sync(_record, request, signal, media_type, body, limiter=request.state["writers"])
     except Exception as error:
         if media_type not in ENCODE:
             raise

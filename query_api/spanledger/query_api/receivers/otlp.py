@@ -15,6 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from spanledger.exporter.contents import is_content
 from spanledger.exporter.errors import UndecodableSpans
 from spanledger.exporter.spans import LogEvent, Resource, SpanData, SpanEvent, resource_of
 
@@ -59,7 +60,7 @@ def spans_in(body: bytes) -> Decoded[SpanData]:
 
 
 def events_in(body: bytes) -> Decoded[LogEvent]:
-    """The log records of a protobuf ``ExportLogsServiceRequest`` that belong to a span; raises `UndecodableSpans`."""
+    """The log records of a protobuf ``ExportLogsServiceRequest`` that are of spans; raises `UndecodableSpans`."""
     try:
         request = ExportLogsServiceRequest.FromString(body)
     except DecodeError as error:
@@ -68,15 +69,17 @@ def events_in(body: bytes) -> Decoded[LogEvent]:
     rejected: Counter[str] = Counter()
     skipped = 0
     for of_resource in request.resource_logs:
+        service = resource_of(_attributes(of_resource.resource.attributes)).service_name
         for of_scope in of_resource.scope_logs:
             scope = of_scope.scope.name
             for record in of_scope.log_records:
-                if belongs_to_no_span(record.trace_id, record.span_id):
-                    skipped += 1
-                elif reason := bad_ids(record.trace_id, record.span_id, b""):
+                unnamed = names_no_span(record.trace_id, record.span_id)
+                if not unnamed and (reason := bad_ids(record.trace_id, record.span_id, b"")):
                     rejected[reason] += 1
+                elif is_content(event := _event(record, scope, service)) or not unnamed:
+                    items.append(event)
                 else:
-                    items.append(_event(record, scope))
+                    skipped += 1
     return Decoded(items, rejected, skipped)
 
 
@@ -91,8 +94,8 @@ def bad_ids(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> str | Non
     return None
 
 
-def belongs_to_no_span(trace_id: bytes, span_id: bytes) -> bool:
-    """Most log records are written outside of spans: nothing is wrong with them, they are just not for us."""
+def names_no_span(trace_id: bytes, span_id: bytes) -> bool:
+    """Most log records are written outside of spans: nothing is wrong with them, but few are for us."""
     return not any(trace_id) and not any(span_id)
 
 
@@ -117,7 +120,7 @@ def _span(span: Span, resource: Resource, scope: str, scope_version: str) -> Spa
     )
 
 
-def _event(record: LogRecord, scope: str) -> LogEvent:
+def _event(record: LogRecord, scope: str, service: str | None) -> LogEvent:
     attributes = _attributes(record.attributes)
     return LogEvent(
         int.from_bytes(record.trace_id, "big"),
@@ -127,6 +130,7 @@ def _event(record: LogRecord, scope: str) -> LogEvent:
         attributes,
         _value(record.body),
         scope,
+        service,
     )
 
 

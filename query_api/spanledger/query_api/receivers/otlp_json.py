@@ -12,10 +12,11 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from spanledger.exporter.contents import is_content
 from spanledger.exporter.errors import UndecodableSpans
 from spanledger.exporter.spans import LogEvent, Resource, SpanData, SpanEvent, resource_of
 
-from .otlp import MAX_DEPTH, TOO_DEEP, Decoded, bad_ids, belongs_to_no_span, event_name
+from .otlp import MAX_DEPTH, TOO_DEEP, Decoded, bad_ids, event_name, names_no_span
 
 Object = Mapping[str, Any]
 Expected = TypeVar("Expected")
@@ -47,16 +48,18 @@ def events_in(body: bytes) -> Decoded[LogEvent]:
     rejected: Counter[str] = Counter()
     skipped = 0
     for of_resource in _objects(_document(body), "resourceLogs"):
+        service = resource_of(_attributes(_object(of_resource, "resource"))).service_name
         for of_scope in _objects(of_resource, "scopeLogs"):
             scope = _text(_object(of_scope, "scope"), "name")
             for record in _objects(of_scope, "logRecords"):
                 trace_id, span_id = _id(record, "traceId"), _id(record, "spanId")
-                if belongs_to_no_span(trace_id, span_id):
-                    skipped += 1
-                elif reason := bad_ids(trace_id, span_id, b""):
+                unnamed = names_no_span(trace_id, span_id)
+                if not unnamed and (reason := bad_ids(trace_id, span_id, b"")):
                     rejected[reason] += 1
+                elif is_content(event := _event(record, trace_id, span_id, scope, service)) or not unnamed:
+                    items.append(event)
                 else:
-                    items.append(_event(record, trace_id, span_id, scope))
+                    skipped += 1
     return Decoded(items, rejected, skipped)
 
 
@@ -82,7 +85,7 @@ def _span(span: Object, ids: tuple[bytes, bytes, bytes], resource: Resource, sco
     )
 
 
-def _event(record: Object, trace_id: bytes, span_id: bytes, scope: str) -> LogEvent:
+def _event(record: Object, trace_id: bytes, span_id: bytes, scope: str, service: str | None) -> LogEvent:
     attributes = _attributes(record)
     return LogEvent(
         int.from_bytes(trace_id, "big"),
@@ -92,6 +95,7 @@ def _event(record: Object, trace_id: bytes, span_id: bytes, scope: str) -> LogEv
         attributes,
         _value(_object(record, "body")),
         scope,
+        service,
     )
 
 
