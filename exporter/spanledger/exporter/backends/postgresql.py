@@ -255,7 +255,8 @@ def _socket_deadline(driver_connection: psycopg.Connection[Any], seconds: float)
 
         timer = threading.Timer(seconds, shut)
         timer.daemon = True
-        timer.start()
+        with suppress(RuntimeError):  # since Python 3.12 no thread starts while the interpreter ends: then without
+            timer.start()
         try:
             yield
         finally:
