@@ -1,7 +1,7 @@
 """Repricing: what stored calls would cost by today's price book, and, when asked, writing that down."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -15,26 +15,29 @@ from .store import Store
 
 PAGE: Final = 1000
 MONEY: Final = ("input_cost", "output_cost", "total_cost", "cost_source", "price_ref")
-_CALL: Final = (
-    "id",
-    "start_time",
-    "provider",
-    "model_id",
-    "response_model",
-    "service_tier",
-    "call_type",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "audio_output_tokens",
-    "reported_cost",
-    "usage_raw",
-    "counted",
-    *MONEY,
-)
+_COLUMNS: Final = [
+    llm_call_logs.c[name]
+    for name in (
+        "id",
+        "start_time",
+        "provider",
+        "model_id",
+        "response_model",
+        "service_tier",
+        "call_type",
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "audio_input_tokens",
+        "audio_output_tokens",
+        "reported_cost",
+        "usage_raw",
+        "counted",
+        *MONEY,
+    )
+]
 
 
 class Difference(NamedTuple):
@@ -42,7 +45,8 @@ class Difference(NamedTuple):
 
     day: date
     provider: str
-    model_id: str
+    model: str
+    """The one that answered; the one that was asked for where spans do not say."""
     calls: int
     before: Decimal
     after: Decimal
@@ -71,20 +75,21 @@ def reprice(
     """Charge every call that started at or after *since* (and before *until*) again.
 
     With *write* the rows are brought up to date, a page to a transaction, and what they said before is kept in
-    ``former_charges``; without it nothing is written. Safe to interrupt and to repeat. *progress* is told how many
-    calls have been examined. Raises `StoreUnavailable`.
+    ``former_charges``; without it nothing is written. Safe to interrupt and to repeat, and beside writers. *progress*
+    is told how many calls have been examined. Raises `StoreUnavailable`.
     """
     examined = changed = 0
     sums: dict[tuple[date, str, str], list[Any]] = defaultdict(lambda: [0, Decimal(0), Decimal(0), 0, 0])
     for page in _pages(store, since, until):
-        updates = [(row, new) for row in page if _differs(row, new := charge(prices, row))]
-        for row, new in updates:
+        changes = _changes(prices, page)
+        if write and changes:
+            ids = [row.id for row, _ in changes]
+            changes = store.backend.transact(lambda connection, ids=ids: _recharge(store, prices, connection, ids))  # type: ignore[misc]
+        for row, new in changes:
             if row.counted:
                 _add(sums[row.start_time.date(), row.provider, row.response_model or row.model_id], row, new)
-        if write and updates:
-            store.backend.transact(lambda connection, updates=updates: _write(connection, updates))  # type: ignore[misc]
         examined += len(page)
-        changed += len(updates)
+        changed += len(changes)
         if progress is not None:
             progress(examined)
     return Repriced(examined, changed, [Difference(*key, *values) for key, values in sorted(sums.items())])
@@ -93,7 +98,7 @@ def reprice(
 def _pages(store: Store, since: datetime, until: datetime | None) -> Iterator[Sequence[Row[Any]]]:
     """The calls of the window in order of (start_time, id), each page read in a transaction of its own."""
     columns = llm_call_logs.c
-    query = select(*(columns[name] for name in _CALL)).where(columns.start_time >= since)
+    query = select(*_COLUMNS).where(columns.start_time >= since)
     if until is not None:
         query = query.where(columns.start_time < until)
     query = query.order_by(columns.start_time, columns.id).limit(PAGE)
@@ -111,9 +116,25 @@ def _pages(store: Store, since: datetime, until: datetime | None) -> Iterator[Se
         page_query = query.where(after)
 
 
-def _differs(row: Row[Any], new: Charge) -> bool:
-    """Whether money or its source changes; another version of the same price data alone is no change."""
-    return (row.input_cost, row.output_cost, row.total_cost, row.cost_source) != new[:4]
+def _changes(prices: PriceBook, rows: Iterable[Row[Any]]) -> list[tuple[Row[Any], Charge]]:
+    """The rows whose money or its source changes; another version of the same price data alone is no change."""
+    charged = ((row, charge(prices, row)) for row in rows)
+    return [
+        (row, new)
+        for row, new in charged
+        if (row.input_cost, row.output_cost, row.total_cost, row.cost_source) != new[:4]
+    ]
+
+
+def _recharge(
+    store: Store, prices: PriceBook, connection: Connection, ids: Sequence[str]
+) -> list[tuple[Row[Any], Charge]]:
+    """Charge these calls as they stand now: since the page was read, a span's end may have brought its usage."""
+    rows = select(*_COLUMNS).where(store.backend.among(llm_call_logs.c.id, ids)).order_by(llm_call_logs.c.id)
+    changes = _changes(prices, connection.execute(rows.with_for_update()))
+    if changes:
+        _write(connection, changes)
+    return changes
 
 
 def _add(total: list[Any], row: Row[Any], new: Charge) -> None:

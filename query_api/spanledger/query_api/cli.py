@@ -9,7 +9,7 @@ from typing import Final
 
 from spanledger.exporter.errors import BadParameter, ConfigurationError, SpanledgerError
 
-from .commands import demo, migrate, purge, run, serve, summary
+from .commands import demo, explain, migrate, purge, reprice, run, serve, summary
 from .commands.options import Command, add_command
 
 COMMANDS: Final[Sequence[Command]] = (
@@ -18,6 +18,8 @@ COMMANDS: Final[Sequence[Command]] = (
     run.COMMAND,
     migrate.COMMAND,
     summary.COMMAND,
+    explain.COMMAND,
+    reprice.COMMAND,
     purge.COMMAND,
 )
 

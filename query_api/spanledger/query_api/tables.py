@@ -36,7 +36,7 @@ def percentage(share: float | None) -> str:
 
 
 def _models(calls: Mapping[str, Any]) -> RenderableType:
-    table = _table("LLM calls", "provider", "model", calls="right", input="right", output="right", cost="right")
+    table = titled("LLM calls", "provider", "model", calls="right", input="right", output="right", cost="right")
     for row in calls["by_model"]:
         table.add_row(
             row["provider"],
@@ -61,7 +61,7 @@ def _models(calls: Mapping[str, Any]) -> RenderableType:
 
 
 def _agents(agents: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = _table("Agents", "agent type", rows="right", successful="right", p50="right", p95="right", cost="right")
+    table = titled("Agents", "agent type", rows="right", successful="right", p50="right", p95="right", cost="right")
     for row in agents:
         table.add_row(
             row["agent_type"] or "(no agent)",
@@ -91,12 +91,13 @@ def _facts(executions: Mapping[str, Any], calls: Mapping[str, Any]) -> Renderabl
     return table
 
 
-def _table(title: str, *columns: str, **numbers: Any) -> Table:
+def titled(title: str, *columns: str, **numbers: Any) -> Table:
+    """A table of texts, which fold where the terminal is narrow, and numbers, which are never cut."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for column, justify in numbers.items():
-        table.add_column(column, justify=justify)
+        table.add_column(column, justify=justify, no_wrap=True)
     return table
 
 
