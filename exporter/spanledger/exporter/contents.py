@@ -5,8 +5,9 @@ The event-based GenAI conventions put content on log records linked to the span 
 (``gen_ai.client.inference.operation.details``, from v1.37). Claude Code has events of its own.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -33,6 +34,10 @@ CLAUDE_CODE_EVENTS: Final = frozenset(("api_request", "assistant_response"))
 request in ``request_id``."""
 
 
+AFTERWORD: Final = timedelta(milliseconds=5)
+"""How long after its span a record of it may be written."""
+
+
 class Said(NamedTuple):
     """What the columns of a call hold by its records' word, None where none said."""
 
@@ -43,7 +48,7 @@ class Said(NamedTuple):
 
 def is_content(event: LogEvent) -> bool:
     """Whether the log record says what a span's call said."""
-    if not event.trace_id or not event.span_id:
+    if bool(event.trace_id) != bool(event.span_id) or not (event.trace_id or event.scope):
         return False
     return event.name in EVENT_NAMES or (event.scope == CLAUDE_CODE and event.name in CLAUDE_CODE_EVENTS)
 
@@ -54,6 +59,34 @@ def addressee(content: Content) -> str | None:
         return None
     answer = orjson.loads(content.body)["attributes"].get("request_id")
     return answer if isinstance(answer, str) else ""
+
+
+class _Call(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def scope(self) -> str | None: ...
+    @property
+    def service_name(self) -> str | None: ...
+    @property
+    def start_time(self) -> datetime: ...
+    @property
+    def end_time(self) -> datetime | None: ...
+
+
+def recipients(content: Content, calls: Iterable[_Call]) -> list[str]:
+    """The calls a record that names no span may be about: of its scope and service, and running when it was written.
+
+    Only where there is one is it known whose content it is; two at a time leave it unsaid.
+    """
+    return [
+        call.id
+        for call in calls
+        if call.scope == content.scope
+        and call.service_name == content.service_name
+        and call.start_time <= content.time
+        and (call.end_time is None or content.time <= call.end_time + AFTERWORD)
+    ]
 
 
 def compose(contents: Sequence[Content]) -> Said:
@@ -75,7 +108,12 @@ def compose(contents: Sequence[Content]) -> Said:
         elif content.name in CLAUDE_CODE_EVENTS:
             response += messages_from(attributes.get("response"), "assistant")
             model = text(attributes.get("model")) or model
-    return Said(dump(prompt), dump(response), model)
+    return Said(dump(_telling(prompt)), dump(_telling(response)), model)
+
+
+def _telling(messages: Iterable[Message]) -> list[Message]:
+    """Those that say something: with content left out by policy only roles remain."""
+    return [message for message in messages if message.keys() - {"role", "name", "finish_reason"}]
 
 
 def messages_of_events(events: Any) -> tuple[list[Any], list[Any]]:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from .backends import Backend
+from .contents import AFTERWORD
 from .counting import SLACK
 from .lineage import LINK_WINDOW, CallNode, ExecutionNode, Family
 from .records import Bridge, Content, LLMCall
@@ -54,13 +55,24 @@ class Sighting(NamedTuple):
 _seen: Final = attrgetter(*Sighting._fields)
 
 
-def read_family(connection: Connection, backend: Backend, traces: Iterable[str], calls: Iterable[LLMCall]) -> Family:
-    """The family of *traces*, to which new *calls* come. Inside a write transaction, until whose end its locks hold."""
-    new = set(traces)
+def read_family(
+    connection: Connection,
+    backend: Backend,
+    traces: Iterable[str],
+    calls: Iterable[LLMCall],
+    contents: Iterable[Content] = (),
+) -> Family:
+    """The family of *traces*, to which new *calls* and *contents* come.
+
+    Inside a write transaction, until whose end its locks hold.
+    """
+    new = set(traces) - {""}
     sightings = _sightings(calls)
-    # A call without a parent may have its twin in any trace, also in one that another writer has not committed yet.
-    roots = any(sighting.parent_span_id is None for sighting in sightings)
-    backend.lock(connection, {*new, *(s.response_id for s in sightings if s.response_id)}, alone=roots)
+    unnamed = [content for content in contents if not content.trace_id]
+    # A call without a parent may have its twin in any trace, also in one that another writer has not committed yet;
+    # and a record that names no span may be about any call.
+    anywhere = bool(unnamed) or any(sighting.parent_span_id is None for sighting in sightings)
+    backend.lock(connection, {*new, *(s.response_id for s in sightings if s.response_id)}, alone=anywhere)
     family, known = Family(), set[str]()
     for _ in range(MOST_ROUNDS):
         known |= new
@@ -72,11 +84,13 @@ def read_family(connection: Connection, backend: Backend, traces: Iterable[str],
             [*family.contents, *found.contents],
         )
         sightings += _sightings(found.llm_calls)
-        new = _linked(connection, backend, sightings) - known
+        beside = _unnamed(connection, sightings)
+        family = family._replace(contents=[*family.contents, *beside])
+        new = (_linked(connection, backend, sightings) | _written_in(connection, [*unnamed, *beside])) - known
         if not new:
             break
         backend.lock(connection, new)
-        sightings = []
+        sightings, unnamed = [], []
     return family
 
 
@@ -138,6 +152,31 @@ def _twins(connection: Connection, calls: Sequence[Sighting]) -> set[str]:
         alike = (*by_tokens[c.tokens], *by_tokens[None]) if c.tokens else calls
         if any(call.scope != c.scope and _overlap(c, call) for call in alike):
             traces.add(c.trace_id)
+    return traces
+
+
+def _unnamed(connection: Connection, calls: Sequence[Sighting]) -> list[Content]:
+    """Records that name no span and were written by the scope of one of *calls* while it ran."""
+    if not calls:
+        return []
+    column = content_events.c
+    first, last = min(call.start_time for call in calls), max(call.end for call in calls)
+    around = and_(column.trace_id == "", column.time.between(first, last + AFTERWORD))
+    rows = connection.execute(select(*(column[name] for name in Content._fields)).where(around))
+    scopes = {call.scope for call in calls}
+    return [content for row in rows if (content := Content(*row)).scope in scopes]
+
+
+def _written_in(connection: Connection, contents: Sequence[Content]) -> set[str]:
+    """The traces of the calls in which *contents*, which name no span, may have been written."""
+    traces: set[str] = set()
+    for content in contents:
+        running = and_(
+            CALLS.scope == content.scope,
+            CALLS.start_time.between(content.time - LINK_WINDOW, content.time),
+            or_(CALLS.end_time.is_(None), CALLS.end_time >= content.time - AFTERWORD),
+        )
+        traces.update(connection.scalars(select(CALLS.trace_id).where(running)))
     return traces
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from .contents import Said, addressee, compose
+from .contents import Said, addressee, compose, recipients
 from .counting import ROLLUP_CALL, Candidate, Verdict, is_derived, verdicts
 from .lending import LENT, Loan, lenders
 from .providers import UNKNOWN
@@ -73,6 +73,7 @@ class CallNode(NamedTuple):
     counted: bool
     not_counted_reason: str | None
     scope: str | None
+    service_name: str | None
     has_prompt: bool
     """``prompt IS NOT NULL``: not a column, so that settling never reads content."""
     has_response: bool
@@ -130,11 +131,7 @@ def settle(batch: Batch, family: Family) -> Settlement:
     executions = _latest(batch.executions, family.executions)
     calls = _latest(batch.llm_calls, family.llm_calls)
     tree = _Tree(executions, calls, (*family.bridges, *batch.bridges))
-    contents = _by_call((*family.contents, *batch.contents), calls.values())
-    news = _by_call(batch.contents, calls.values()).keys()
-    said = {
-        id: compose(records) for id, records in contents.items() if id in news or isinstance(calls.get(id), LLMCall)
-    }
+    said = _said(family.contents, batch.contents, calls)
     superseded = _superseded(tree, calls)
     verdict = _verdicts(tree, calls)
     borrowing = _Borrowing(calls, said, verdict)
@@ -330,11 +327,11 @@ class _Borrowing:
             if told is not None and (column in borrowed or not _has(call, column)):
                 derived[column] = told
                 names.append(column)
-            elif borrowed.get(column) == "":
+            elif borrowed.get(column) == "" and said is None:
                 names.append(column)
             elif lender is not None:
                 names.append(f"{column}={lender}")
-                if borrowed.get(column) != lender:
+                if borrowed.get(column) != lender or self._has_news(lender, column):
                     self._lend(call.id, column, lender, derived)
             elif column in borrowed:
                 derived[column] = None  # its lender is no duplicate of it any more
@@ -348,9 +345,12 @@ class _Borrowing:
         else:
             self.loans.append(Loan(borrower, column, lender))
 
+    def _has_news(self, id: str, column: str) -> bool:
+        return id in self._said and getattr(self._said[id], column) is not None
+
     def _owns(self, id: str, column: str) -> bool:
         """Whether the call says it by its own span or by log records."""
-        if id in self._said and getattr(self._said[id], column) is not None:
+        if self._has_news(id, column):
             return True
         call = self._calls.get(id)
         return call is not None and _has(call, column) and not _borrowed(call).get(column)
@@ -368,15 +368,29 @@ def _has(call: LLMCall | CallNode, column: str) -> bool:
     return getattr(call, column) is not None
 
 
-def _by_call(contents: Iterable[Content], calls: Iterable[LLMCall | CallNode]) -> dict[str, list[Content]]:
-    by_response = {(call.trace_id, call.response_id): call.id for call in calls if call.response_id}
-    by_call: dict[str, dict[str, Content]] = {}
-    for content in contents:
-        answer = addressee(content)
-        id = by_response.get((content.trace_id, answer)) if answer else row_id_of(content.trace_id, content.span_id)
-        if id is not None:
-            by_call.setdefault(id, {})[content.id] = content
-    return {id: sorted(said.values(), key=lambda c: (c.time, c.id)) for id, said in by_call.items()}
+def _said(
+    standing: Sequence[Content], new: Sequence[Content], calls: Mapping[str, LLMCall | CallNode]
+) -> dict[str, Said]:
+    """What log records say of calls that are new, or that the new records (or new calls beside them) concern."""
+    by_response = {(call.trace_id, call.response_id): call.id for call in calls.values() if call.response_id}
+    records: dict[str, dict[str, Content]] = {}
+    concerned = {id for id, call in calls.items() if isinstance(call, LLMCall)}
+    fresh = {content.id for content in new}
+    for content in (*standing, *new):
+        if content.trace_id:
+            answer = addressee(content)
+            id = by_response.get((content.trace_id, answer)) if answer else row_id_of(content.trace_id, content.span_id)
+            ids = [id] if id is not None else []
+        else:
+            ids = recipients(content, calls.values())
+        if content.id in fresh or not content.trace_id:
+            concerned.update(ids)
+        if len(ids) == 1:
+            records.setdefault(ids[0], {})[content.id] = content
+    in_order = {
+        id: sorted(records.get(id, {}).values(), key=lambda c: (c.time, c.id)) for id in concerned & calls.keys()
+    }
+    return {id: compose(contents) for id, contents in in_order.items()}
 
 
 def _superseded(tree: _Tree, calls: Mapping[str, LLMCall | CallNode]) -> set[str]:

@@ -112,11 +112,11 @@ def map_events(events: Iterable[LogEvent]) -> Sequence[Content]:
     for event in events:
         if is_content(event):
             body = json_text({"attributes": dict(event.attributes), "body": event.body})
-            trace_id, span_id = f"{event.trace_id:032x}", f"{event.span_id:016x}"
-            identity = f"{trace_id}{span_id}{event.name}{event.time}{body}"
-            contents.append(
-                Content(as_uuid(identity), trace_id, span_id, event.name, moment(event.time), body, event.scope or None)
-            )
+            trace_id = f"{event.trace_id:032x}" if event.trace_id else ""
+            span_id = f"{event.span_id:016x}" if event.trace_id else ""
+            identity = as_uuid(f"{trace_id}{span_id}{event.name}{event.time}{body}")
+            time, scope = moment(event.time), event.scope or None
+            contents.append(Content(identity, trace_id, span_id, event.name, time, body, scope, event.service_name))
     return contents
 
 

@@ -138,12 +138,14 @@ class Content(NamedTuple):
     id: str
     """Derived from the record's trace, span, name, time and body, so that a redelivery is the same row."""
     trace_id: str
+    """Empty, like the span id, where the record names no span: see `contents.recipients`."""
     span_id: str
     name: str
     time: datetime
     body: str
     """JSON text: ``{"attributes": {…}, "body": …}``."""
     scope: str | None
+    service_name: str | None = None
 
 
 class Batch(NamedTuple):

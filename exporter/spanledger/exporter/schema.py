@@ -266,7 +266,9 @@ content_events: Final = Table(
     Column("time", Timestamp, nullable=False),
     Column("body", Text, nullable=False),
     Column("scope", String),
-    Index("ix_content_events_trace", "trace_id"),
+    Column("service_name", String),
+    # by trace; the ones that name no span, by time
+    Index("ix_content_events_trace", "trace_id", "time"),
 )
 
 # What was deleted stays deleted: spans that are redelivered (a retrying exporter, a spool) are refused by these.

@@ -58,7 +58,8 @@ class SpanData(NamedTuple):
 class LogEvent(NamedTuple):
     """An OTLP log record that belongs to a span (GenAI conventions emit content that way).
 
-    *body* is the Python value of the record's AnyValue (a dict for structured events); *name* is the event name.
+    *body* is the Python value of the record's AnyValue (a dict for structured events); *name* is the event name. Both
+    ids are 0 where the emitter lost them (Traceloop writes some records after its span has left the context).
     """
 
     trace_id: int
@@ -68,6 +69,7 @@ class LogEvent(NamedTuple):
     attributes: Attributes
     body: Any
     scope: str
+    service_name: str | None = None
 
 
 def row_id(trace_id: int, span_id: int) -> str:

@@ -176,7 +176,7 @@ class Store:
     def _write(self, connection: Connection, batch: Batch) -> int:
         batch = self._undeleted(connection, batch)
         traces = {row.trace_id for _, rows in _by_table(batch) for row in rows}
-        family = read_family(connection, self.backend, traces, batch.llm_calls)
+        family = read_family(connection, self.backend, traces, batch.llm_calls, batch.contents)
         settlement = settle(batch, family)
         # Which run a row belongs to is known only now; without the rows of a deleted one the rest is settled anew.
         if dead := self._tombstones(connection, EXECUTION, {row.execution_id for row in _runs(settlement.batch)}):

@@ -30,9 +30,10 @@ def upgrade() -> None:
         sa.Column("time", Timestamp(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("scope", sa.String()),
+        sa.Column("service_name", sa.String()),
         sa.PrimaryKeyConstraint("id", name="pk_content_events"),
     )
-    op.create_index("ix_content_events_trace", "content_events", ["trace_id"])
+    op.create_index("ix_content_events_trace", "content_events", ["trace_id", "time"])
     op.create_table(
         "execution_logs",
         sa.Column("id", Identifier(), nullable=False),
