@@ -135,7 +135,8 @@ def _write_in_child(store, batch, answer):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what this test is about
 def test_a_forked_child_writes_over_connections_of_its_own(store, rows, counts):
-    store.write(rows.run(1))
+    with store.reading(), store.reading():  # leaves two connections in the pool
+        store.write(rows.run(1))
     context = multiprocessing.get_context("fork")
     answer = context.SimpleQueue()
     children = [context.Process(target=_write_in_child, args=(store, rows.run(trace), answer)) for trace in (2, 3)]

@@ -234,6 +234,15 @@ def test_a_question_that_takes_too_long_is_stopped(database_url):
     store.close()
 
 
+def test_the_limit_on_a_question_does_not_outlast_it(sqlite, rows, monkeypatch):
+    monkeypatch.setattr(sqlite_backend, "READ_SECONDS", 0.0)
+    store = Store.open(sqlite)
+    with store.reading() as connection:
+        connection.execute(text("SELECT 1"))
+    assert store.write(Batch([rows.execution(trace) for trace in range(1, 3001)])).stored == 3000
+    store.close()
+
+
 @pytest.mark.usefixtures("impatient")
 def test_more_readers_than_connections_are_asked_to_come_back(database_url):
     store = Store.open(database_url)
