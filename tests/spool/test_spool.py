@@ -7,14 +7,16 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from spanledger.exporter.frames import Kind
-from spanledger.exporter.segments import OPEN, SEALED
-from spanledger.exporter.spool import FULL, Spool
+from spanledger.exporter.losses import MINUTE, Tally, losses_of
+from spanledger.exporter.segments import LEASE, LOSS_BYTES, OPEN, SEALED, SILENCE
+from spanledger.exporter.spool import FULL, Spool, _file_system
 
 
 def drained(spool: Spool) -> list[bytes]:
@@ -132,22 +134,61 @@ def test_a_process_is_alive_until_it_is_not(spool: Spool, tmp_path: Path) -> Non
     assert drained(spool) == [b"x"]
 
 
-def test_beyond_its_size_it_drops_counts_and_says_so_in_the_spool(tmp_path: Path) -> None:
+def test_beyond_its_size_it_drops_and_counts_where_others_can_read_it(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", max_bytes=10_000)
     spool.append(Kind.END, b"x" * 20_000)
-    spool.tend()
     spool.seal()
     spool.tend()
     assert not spool.append(Kind.END, b"y")
+    assert not spool.append(Kind.START, b"y"), "what has not ended is not lost yet"
     assert spool.dropped == {FULL: 1}
+    assert [loss.counts for loss in Spool(spool.folder).presences().losses] == [{FULL: 1}]
     assert len(drained(spool)) == 1
-    spool.tend()  # there is room again
-    assert spool.append(Kind.END, b"z")
+
+
+def test_there_is_room_again_when_the_spool_has_been_drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanledger.exporter.spool.ROOM_SECONDS", 0.0)
+    spool = Spool(tmp_path / "spool", max_bytes=10_000)
+    spool.append(Kind.END, b"x" * 20_000)
     spool.seal()
-    (claim,) = spool.claims()
-    losses = [frame for frame in claim.parsed.frames if frame.kind == Kind.LOSS]
-    assert len(losses) == 1
-    assert b'"count":1' in losses[0].body
+    spool.tend()
+    assert not spool.append(Kind.END, b"y")
+    drained(spool)
+
+    def room() -> bool:
+        spool.tend()
+        return spool.append(Kind.END, b"z")
+
+    deadline = time.monotonic() + 10
+    while not room():
+        assert time.monotonic() < deadline
+
+
+def test_losses_of_a_dead_process_are_found_until_it_is_buried(spool: Spool) -> None:
+    child = os.fork()
+    if child == 0:
+        spool.lose("a reason", 3)
+        spool.lose("another")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (producer,) = spool.presences().dead
+    (loss,) = spool.presences().losses
+    assert (loss.producer, loss.counts) == (producer, {"a reason": 3, "another": 1})
+    spool.bury(producer)
+    assert spool.presences() == ([], [])
+
+
+def test_losses_of_many_minutes_fit_their_room_and_keep_their_sum() -> None:
+    tally = Tally()
+    for minute in range(1000):
+        tally.add(FULL, 1, minute * MINUTE)
+        tally.add("a reason", 2, minute * MINUTE + 5)
+    data = tally.encoded(LOSS_BYTES)
+    assert len(data) == LOSS_BYTES
+    losses = losses_of("p", data)
+    assert sum(sum(loss.counts.values()) for loss in losses) == 3000 == tally.total.total()
+    assert losses[0].since == 0
+    assert losses_of("p", data[:100]) == []
 
 
 def test_a_full_disk_costs_only_the_frame_that_did_not_fit(tmp_path: Path) -> None:
@@ -156,8 +197,10 @@ def test_a_full_disk_costs_only_the_frame_that_did_not_fit(tmp_path: Path) -> No
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
         spool = Spool(folder)
+        spool.append(Kind.START, b"")  # takes the room for counting what is lost
+        spool.seal()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
         kept = [spool.append(Kind.END, b"x" * 1000) for _ in range(4)]
         os._exit(0 if kept == [True, True, False, False] and spool.append(Kind.END, b"small") else 1)
     assert os.waitpid(child, 0)[1] == 0
@@ -190,3 +233,35 @@ def test_only_one_process_has_the_lease(spool: Spool) -> None:
     assert not other.lease()
     spool.give_up_lease()
     assert other.lease()
+
+
+def test_a_drainer_that_has_fallen_silent_is_passed_over_and_notices(spool: Spool) -> None:
+    assert spool.lease()
+    long_ago = time.time() - 2 * SILENCE
+    os.utime(spool.folder / LEASE, (long_ago, long_ago))  # as a stopped process leaves it
+    other = Spool(spool.folder)
+    assert other.lease()
+    assert not spool.lease(), "continued, it finds that another has the lease"
+    assert other.lease()
+
+
+def test_processes_that_begin_at_once_agree_on_the_folder_s_name(tmp_path: Path) -> None:
+    names = [subprocess.Popen([sys.executable, "-c", NAME, str(tmp_path)], stdout=subprocess.PIPE) for _ in range(6)]
+    assert len({process.communicate()[0] for process in names}) == 1
+
+
+NAME = "import sys; from pathlib import Path; from spanledger.exporter.segments import identity\n"
+NAME += "print(identity(Path(sys.argv[1])))"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "kind"),
+    [
+        ("36 1 8:1 / / rw - ext4 /dev/sda1 rw\n40 36 0:35 / {0} rw shared:1 - nfs4 server:/home rw\n", "nfs4"),
+        ("36 1 8:1 / / rw - ext4 /dev/sda1 rw\n40 36 0:35 / {0}-other rw - nfs4 server:/home rw\n", "ext4"),
+        ("", None),
+    ],
+)
+def test_the_file_system_of_a_folder_is_the_innermost_mount(tmp_path: Path, mounts: str, kind: str | None) -> None:
+    (tmp_path / "mountinfo").write_text(mounts.format(tmp_path))
+    assert _file_system(tmp_path / "spool", tmp_path / "mountinfo") == kind

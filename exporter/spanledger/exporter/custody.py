@@ -6,14 +6,16 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table, delete, exists, insert, or_, select, update
 
+from .losses import Loss
 from .records import ABANDONED, CANCELLED, STARTED, Handover
 from .schema import Now, dead_letters, deliveries, execution_logs, llm_call_logs, open_rows, producers
 from .store import Store
-from .values import MAX_INT, json_text
+from .values import MAX_INT, json_text, moment
 
 SILENCE: Final = timedelta(seconds=90)
 """How long another host's drainer may be silent before its running rows are given up."""
 DIED: Final = "the process that ran it died"
+LOST: Final = ".lost"
 
 
 class Custody:
@@ -27,39 +29,31 @@ class Custody:
         """Write down what became of some segments, whose rows are already committed. Idempotent."""
         self._store.backend.transact(lambda connection: self._enter(connection, handovers))
 
-    def attend(self, is_alive: Callable[[str], bool]) -> int:
+    def attend(self, is_alive: Callable[[str], bool], losses: Sequence[Loss] = ()) -> int:
         """Say that this host's running processes are alive, and cancel what dead ones left running: how many rows.
 
         *is_alive* answers for producers of this host. Others are given up after `SILENCE`, by the database's clock.
+        *losses* replace what was written down for the same producers and minutes. While nothing runs and nothing is
+        lost, this only looks.
         """
-        return self._store.backend.transact(lambda connection: self._attend(connection, is_alive))
+        with self._store.reading() as connection:
+            nothing_runs = connection.execute(select(open_rows.c.row_id).limit(1)).first() is None
+        if nothing_runs and not losses:
+            return 0
+        return self._store.backend.transact(lambda connection: self._attend(connection, is_alive, losses))
 
     def _enter(self, connection: Connection, handovers: Sequence[Handover]) -> None:
         names = {handover.producer for handover in handovers}
         known = set(connection.scalars(select(producers.c.id).where(producers.c.id.in_(names))))
         _insert(connection, producers, [{"id": name, "host": self._host} for name in sorted(names - known)])
-        _replace(
-            connection,
-            deliveries.c.segment,
-            [
-                {
-                    "segment": h.segment,
-                    "producer": h.producer,
-                    "written_at": h.written_at,
-                    "produced": h.produced,
-                    "stored": h.stored,
-                    "skipped": h.skipped,
-                    "dropped": json_text(h.dropped) if h.dropped else None,
-                }
-                for h in handovers
-            ],
-        )
+        _replace(connection, deliveries.c.segment, [_delivery(*handover[:7]) for handover in handovers])
         opened = {row_id: h.producer for h in handovers for row_id in h.opened}
         _replace(connection, open_rows.c.row_id, [{"row_id": id, "producer": name} for id, name in opened.items()])
         letters = {letter.id: letter for h in handovers for letter in h.dead}
         _replace(connection, dead_letters.c.id, [letter._asdict() for letter in letters.values()])
 
-    def _attend(self, connection: Connection, is_alive: Callable[[str], bool]) -> int:
+    def _attend(self, connection: Connection, is_alive: Callable[[str], bool], losses: Sequence[Loss]) -> int:
+        _replace(connection, deliveries.c.segment, [_lost(loss) for loss in losses])
         _forget_ended(connection)
         running = connection.execute(
             select(producers.c.id, producers.c.host, producers.c.last_seen).where(
@@ -77,6 +71,32 @@ class Custody:
                 dead[name] = last_seen
         connection.execute(update(producers).where(producers.c.id.in_(alive)).values(last_seen=Now()))
         return sum(_abandon(connection, name, last_seen) for name, last_seen in dead.items())
+
+
+def _delivery(
+    segment: str,
+    producer: str,
+    written_at: datetime,
+    produced: int,
+    stored: int,
+    skipped: int,
+    dropped: Mapping[str, int],
+) -> dict[str, Any]:
+    return {
+        "segment": segment,
+        "producer": producer,
+        "written_at": written_at,
+        "produced": produced,
+        "stored": stored,
+        "skipped": skipped,
+        "dropped": json_text(dropped) if dropped else None,
+    }
+
+
+def _lost(loss: Loss) -> dict[str, Any]:
+    """Spans that never reached a segment, as a delivery of none."""
+    name = f"{loss.since:020d}-{loss.producer}{LOST}"
+    return _delivery(name, loss.producer, moment(loss.since), sum(loss.counts.values()), 0, 0, loss.counts)
 
 
 def _abandon(connection: Connection, producer: str, last_seen: datetime) -> int:

@@ -23,6 +23,10 @@ _HEADER: Final = struct.Struct("<4sBII")
 HEADER_SIZE: Final = _HEADER.size
 MAX_BODY: Final = 64 * 1024 * 1024
 """A longer frame is taken for a damaged length."""
+MAX_SPAN: Final = 8 * 1024 * 1024
+"""Bytes of one span; attributes that no longer fit are left out, and count as dropped."""
+MAX_TEXT: Final = 1024 * 1024
+"""Characters of one attribute; a longer one keeps head and tail: no value shall stall the thread that ends a span."""
 
 
 class Kind(IntEnum):
@@ -32,8 +36,6 @@ class Kind(IntEnum):
     """A span has begun: its `SpanData` without an end."""
     END = 2
     """A span has ended."""
-    LOSS = 3
-    """The process could not keep some spans: ``{"reason": …, "count": …}``."""
 
 
 class Frame(NamedTuple):
@@ -78,20 +80,13 @@ def parse(data: bytes) -> Parsed:
 
 
 def span_body(span: SpanData) -> bytes:
-    """A span as a frame's body: JSON, made safe only when it has to be (surrogates, huge integers)."""
-    document = [
-        f"{span.trace_id:x}",
-        f"{span.span_id:x}",
-        f"{span.parent_span_id:x}" if span.parent_span_id else None,
-        *span[3:10],
-        [tuple(event) for event in span.events],
-        tuple(span.resource),
-        *span[12:],
-    ]
-    try:
-        return orjson.dumps(document, default=_attribute, option=orjson.OPT_NON_STR_KEYS)
-    except (TypeError, ValueError, RecursionError):
-        return orjson.dumps(plain(document))
+    """A span as a frame's body: JSON, made safe only when it has to be (surrogates, huge integers), and bounded."""
+    attributes = dict(span.attributes)
+    if any(isinstance(value, str) and len(value) > MAX_TEXT for value in attributes.values()):
+        attributes = {name: _shortened(value) for name, value in attributes.items()}
+    span = span._replace(attributes=attributes)
+    body = _dumps(_document(span))
+    return body if len(body) <= MAX_SPAN else _dumps(_document(_reduced(span)))
 
 
 def span_of(body: bytes) -> SpanData:
@@ -100,6 +95,48 @@ def span_of(body: bytes) -> SpanData:
     rest[7] = [SpanEvent(*event) for event in rest[7]]
     rest[8] = Resource(*rest[8])
     return SpanData(int(trace_id, 16), int(span_id, 16), int(parent, 16) if parent else None, *rest)
+
+
+def _document(span: SpanData) -> list[Any]:
+    return [
+        f"{span.trace_id:x}",
+        f"{span.span_id:x}",
+        f"{span.parent_span_id:x}" if span.parent_span_id else None,
+        *span[3:10],
+        [tuple(event) for event in span.events],
+        tuple(span.resource),
+        *span[12:],
+    ]
+
+
+def _dumps(document: Any) -> bytes:
+    try:
+        return orjson.dumps(document, default=_attribute, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, ValueError, RecursionError):
+        return orjson.dumps(plain(document))
+
+
+def _shortened(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) <= MAX_TEXT:
+        return value
+    keep = MAX_TEXT // 4
+    return f"{value[:keep]} … {len(value) - 2 * keep} characters cut … {value[-keep:]}"
+
+
+def _reduced(span: SpanData) -> SpanData:
+    """*span* with as many of its attributes, in their order, as fit, and without its events."""
+    kept, room = {}, MAX_SPAN
+    for name, value in span.attributes.items():
+        if (size := len(_dumps(value))) <= room:
+            kept[name] = value
+            room -= size
+    return span._replace(
+        name=_shortened(span.name),
+        status_message=_shortened(span.status_message),
+        attributes=kept,
+        events=[],
+        dropped_attributes=span.dropped_attributes + len(span.attributes) - len(kept),
+    )
 
 
 def _checksum(kind: int, length: int, body: bytes) -> int:

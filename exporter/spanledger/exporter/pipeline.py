@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import os
 import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
@@ -25,8 +27,16 @@ if TYPE_CHECKING:
 
 EXIT_BUDGET: Final = 2.0
 """Seconds a process that ends may spend on draining; what is left then stays in the spool."""
+UNREADABLE: Final = "unreadable"
 
 _log = logging.getLogger(__name__)
+
+# A child forked while a thread imports would find modules half made, and wait for ever for whoever was making them.
+_IMPORTING: Final = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
+    )
 
 
 class Pipeline:
@@ -42,7 +52,10 @@ class Pipeline:
         self._ledger = ledger
         self._owned = ledger is None
         self._kept = 0
-        self._opening = threading.Lock()
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            again = weakref.WeakMethod(self._begin)
+            os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
         url = settings.database_url
         if ledger is not None:
             url = ledger.store.engine.url.render_as_string(hide_password=False)
@@ -55,7 +68,9 @@ class Pipeline:
         """The ledger, opened if need be. Raises `ConfigurationError` or `StoreUnavailable`."""
         with self._opening:
             if self._ledger is None:
-                from .ledger import Ledger
+                with _IMPORTING:
+                    from . import custody, delivery  # noqa: F401  # what the drainer will ask for
+                    from .ledger import Ledger
 
                 self._ledger = Ledger.open(self._settings, engine=self._engine)
             return self._ledger
@@ -67,7 +82,12 @@ class Pipeline:
 
     def keep(self, kind: Kind, span: ReadableSpan) -> bool:
         """Take *span* over. True: as safe as the queue makes it. False: lost, and counted with its reason."""
-        kept = self.queue.append(kind, span_body(from_sdk(span)))
+        try:
+            body = span_body(from_sdk(span))
+        except Exception:
+            self.queue.lose(UNREADABLE)
+            raise
+        kept = self.queue.append(kind, body)
         if kept and kind is Kind.END:
             self._kept += 1  # a race between threads may miss one; the exact counts are in the database
         self._drainer.ensure_running()
@@ -83,6 +103,9 @@ class Pipeline:
         if self._owned and self._ledger is not None:
             self._ledger.close()
         return flushed
+
+    def _begin(self) -> None:
+        self._opening = threading.Lock()  # a forked child may have got it locked, by a thread it has not got
 
 
 def spool_folder(settings: Settings, url: str) -> Path:

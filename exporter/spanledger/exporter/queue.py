@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from .frames import Frame, Kind, Parsed
+from .losses import Tally
+from .segments import Presences
 from .spool import FULL
 
 SEGMENT_FRAMES: Final = 2048
@@ -40,6 +42,7 @@ class Queue(Protocol):
     @property
     def dropped(self) -> Counter[str]: ...
     def append(self, kind: Kind, body: bytes) -> bool: ...
+    def lose(self, reason: str, count: int = 1) -> None: ...
     def seal(self) -> None: ...
     def tend(self) -> None: ...
     def claims(self) -> Iterator[Claim]: ...
@@ -47,6 +50,8 @@ class Queue(Protocol):
     def give_up_lease(self) -> None: ...
     def waiting(self) -> bool: ...
     def is_alive(self, producer: str) -> bool: ...
+    def presences(self) -> Presences: ...
+    def bury(self, producer: str) -> None: ...
 
 
 class MemoryQueue:
@@ -70,11 +75,16 @@ class MemoryQueue:
         with self._lock:
             if self._bytes + len(body) > self._max_bytes:
                 if kind == Kind.END:
-                    self._dropped[FULL] += 1
+                    self._lost.add(FULL, 1, time.time_ns())
                 return False
             self._frames.append(Frame(kind, body))
             self._bytes += len(body)
+            self._pending += 1
             return True
+
+    def lose(self, reason: str, count: int = 1) -> None:
+        with self._lock:
+            self._lost.add(reason, count, time.time_ns())
 
     def seal(self) -> None:
         """Nothing to do: what is here can be claimed."""
@@ -93,14 +103,21 @@ class MemoryQueue:
         """Nothing to do: nobody else could take it."""
 
     def waiting(self) -> bool:
-        return bool(self._frames)
+        return self._pending > 0
 
     def is_alive(self, producer: str) -> bool:
         return producer == self._producer
 
+    def presences(self) -> Presences:
+        with self._lock:
+            return Presences(dead=(), losses=self._lost.of(self._producer))
+
+    def bury(self, producer: str) -> None:
+        """Nothing to do: who could ask is alive."""
+
     @property
     def dropped(self) -> Counter[str]:
-        return Counter(self._dropped)
+        return self._lost.total
 
     def _take(self) -> "_MemoryClaim | None":
         with self._lock:
@@ -114,13 +131,16 @@ class MemoryQueue:
     def _forget(self, frames: list[Frame]) -> None:
         with self._lock:
             self._bytes -= sum(len(frame.body) for frame in frames)
+            self._pending -= len(frames)
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._producer = f"{os.getpid()}.{uuid.uuid4().hex[:12]}"
         self._frames: deque[Frame] = deque()
         self._bytes = 0
-        self._dropped: Counter[str] = Counter()
+        self._pending = 0
+        """Frames that are not stored yet, those somebody has claimed included."""
+        self._lost = Tally()
 
 
 class _MemoryClaim:

@@ -5,13 +5,16 @@ second handle in the same process does not have them. A stopped process (SIGSTOP
 """
 
 import contextlib
+import errno
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .frames import Parsed, parse
+from .losses import Loss, Tally, losses_of
 
 try:
     import fcntl
@@ -24,18 +27,28 @@ OPEN: Final = ".seg"
 SEALED: Final = ".ready"
 CORRUPT: Final = ".corrupt"
 ALIVE: Final = ".alive"
+NEW: Final = ".new"
 LEASE: Final = "drain.lock"
 IDENTITY: Final = "spool.id"
+LOSS_BYTES: Final = 4096
+SILENCE: Final = 60.0
+"""Seconds after which a drainer that gives no sign (it was stopped, or hangs) is passed over."""
 
 
 class Presence:
-    """A process's sign of life: a file it keeps locked. Stopped it still holds the lock; dead it does not."""
+    """A process's sign of life: a file it keeps locked. Stopped it still holds the lock; dead it does not.
+
+    In it stands what the process could not keep. Its room is taken at the beginning, so that the losses of a full disk
+    can be written down, and outlive the process.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.producer = f"{os.getpid()}.{uuid.uuid4().hex[:12]}"
-        path = folder / f"{self.producer}{ALIVE}"
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.descriptor = _new_locked(folder / f"{self.producer}{ALIVE}", bytes(LOSS_BYTES))
+
+    def write_down(self, losses: Tally) -> None:
+        """Replace what stands in the file. Raises `OSError` where a file system needs room even for that."""
+        os.pwrite(self.descriptor, losses.encoded(LOSS_BYTES), 0)
 
 
 class Segment:
@@ -45,11 +58,7 @@ class Segment:
         self.opened = time.monotonic()
         self.size = 0
         self.path = folder / f"{time.time_ns():020d}-{producer}{OPEN}"
-        new = self.path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self.descriptor = os.open(new, flags, 0o600)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(new, self.path)  # locked before it has the name others look for
+        self.descriptor = _new_locked(self.path)
 
     def write(self, frame: bytes) -> bool:
         """Append the frame whole, or not at all: after a short write (a full disk) the file is cut back."""
@@ -59,6 +68,7 @@ class Segment:
             written = 0
         if written < len(frame):
             os.ftruncate(self.descriptor, self.size)
+            os.lseek(self.descriptor, self.size, os.SEEK_SET)
             return False
         self.size += written
         return True
@@ -87,7 +97,7 @@ class Claim:
         if descriptor is None:
             return None
         try:
-            if os.stat(path).st_ino != os.fstat(descriptor).st_ino:
+            if not _is(path, descriptor):
                 raise FileNotFoundError("another file has taken the name")
             with os.fdopen(os.dup(descriptor), "rb") as file:
                 parsed = parse(file.read())
@@ -120,45 +130,127 @@ class Claim:
 
 
 class Lease:
-    """The right to drain a folder: one process on the host has it, until it gives it up or dies."""
+    """The right to drain a folder: one process on the host has it, until it gives it up, dies, or falls silent.
 
-    def __init__(self, descriptor: int) -> None:
+    Losing it while draining does no harm: a span that two drainers deliver is one row.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
         self.descriptor = descriptor
 
     @classmethod
     def take(cls, folder: Path) -> "Lease | None":
-        """The lease, or None while another process has it."""
-        descriptor = _try_lock(folder / LEASE, os.O_RDWR | os.O_CREAT)
-        return None if descriptor is None else cls(descriptor)
+        """The lease, or None while another process has it. One that has not renewed it for `SILENCE` is passed over."""
+        path = folder / LEASE
+        descriptor = _try_lock(path, os.O_RDWR | os.O_CREAT)
+        if descriptor is None and _silent(path):
+            path.unlink(missing_ok=True)
+            descriptor = _try_lock(path, os.O_RDWR | os.O_CREAT)
+        if descriptor is None:
+            return None
+        lease = cls(path, descriptor)
+        if lease.renew():
+            return lease
+        lease.give_up()
+        return None
+
+    def renew(self) -> bool:
+        """Show that its holder still works. False: it has been passed over, and another has it."""
+        try:
+            if not _is(self._path, self.descriptor):
+                return False
+            os.utime(self.descriptor)
+        except OSError:
+            return False
+        return True
 
     def give_up(self) -> None:
         close(self.descriptor)
 
 
+class Presences(NamedTuple):
+    """The processes that have signed a folder: who of them is dead, and what all of them lost."""
+
+    dead: Sequence[str]
+    losses: Sequence[Loss]
+
+
+def presences(folder: Path) -> Presences:
+    dead: list[str] = []
+    losses: list[Loss] = []
+    for path in folder.glob(f"*{ALIVE}"):
+        producer = path.name.removesuffix(ALIVE)
+        if not is_alive(folder, producer):
+            dead.append(producer)
+        with contextlib.suppress(OSError):
+            losses += losses_of(producer, path.read_bytes())
+    return Presences(dead, losses)
+
+
+def bury(folder: Path, producer: str) -> None:
+    """Remove the sign of life of a dead process. Its name never returns."""
+    (folder / f"{producer}{ALIVE}").unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the files that processes had only begun to make when they died."""
+    for path in folder.glob(f"*{NEW}"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > SILENCE:
+                path.unlink()
+
+
 def identity(folder: Path) -> str:
     """The folder's own id, made once: whoever shares the folder shares its locks, and is the same host to us."""
-    path = folder / IDENTITY
+    descriptor = os.open(folder / IDENTITY, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_text() or "unnamed"
-    try:
-        name = uuid.uuid4().hex
-        os.write(descriptor, name.encode())
-        return name
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # for the blink of an eye in which another process makes it
+        if not (name := os.pread(descriptor, 64, 0)):
+            name = uuid.uuid4().hex.encode()
+            os.pwrite(descriptor, name, 0)
+        return name.decode()
     finally:
         close(descriptor)
 
 
 def is_alive(folder: Path, producer: str) -> bool:
-    """Whether the process that named itself *producer* still runs. Asking buries a dead one: its name never returns."""
+    """Whether the process that named itself *producer* still runs."""
     path = folder / f"{producer}{ALIVE}"
     descriptor = _try_lock(path, os.O_RDONLY)
     if descriptor is None:
         return path.exists()
-    path.unlink(missing_ok=True)
     close(descriptor)
     return False
+
+
+def _new_locked(path: Path, content: bytes = b"") -> int:
+    """A descriptor of a new file, locked before it has the name others look for."""
+    new = path.with_suffix(NEW)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(new, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.rename(new, path)
+    except OSError:
+        close(descriptor)
+        new.unlink(missing_ok=True)
+        raise
+    return descriptor
+
+
+def _silent(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > SILENCE
+    except OSError:
+        return False
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether *descriptor* is still the file that has the name."""
+    return os.stat(path).st_ino == os.fstat(descriptor).st_ino
 
 
 def _try_lock(path: Path, flags: int) -> int | None:

@@ -10,13 +10,14 @@ Invariants, each with the reason it holds:
 * The file's existence is the only state. A segment is removed after the transaction that stored its spans has been
   committed, and rows are idempotent: dying in between costs a second delivery, never a loss.
 * Files that are appended to are never synced: a sync would stall the thread that appends. Sealed ones are.
-* Everything is bounded. What does not fit is dropped, counted by reason, and reported as a `Kind.LOSS` frame.
+* Everything is bounded. What does not fit is dropped, and counted by reason in a file whose room was taken before.
 
 Names: ``<time_ns>-<producer>.seg`` while written, ``.ready`` once sealed, ``.corrupt`` what cannot be read at all;
-``<producer>.alive`` is locked by a process for as long as it lives.
+``<producer>.alive`` is locked by a process for as long as it lives, and holds the count of what it lost.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -28,9 +29,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-import orjson
-
 from .frames import Kind, encode
+from .losses import Tally
 from .segments import (
     CORRUPT,
     HAS_LOCKS,
@@ -39,11 +39,15 @@ from .segments import (
     Claim,
     Lease,
     Presence,
+    Presences,
     Segment,
     age,
+    bury,
     close,
     identity,
     is_alive,
+    presences,
+    sweep,
     sync,
     sync_path,
 )
@@ -52,12 +56,18 @@ Durability = Literal["memory", "process", "power"]
 
 SEGMENT_BYTES: Final = 1024 * 1024
 SEGMENT_SECONDS: Final = 1.0
+ROOM_SECONDS: Final = 1.0
+"""Time between two looks at how much room there is, if looking takes no longer than a fiftieth of it."""
 FREE_DISK: Final = 0.05
 """The share of the disk that is left to others."""
+REMOTE: Final = frozenset(("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs"))
+"""File systems whose locks do not do what ours must: end with their process, and never be inherited."""
+MOUNTS: Final = Path("/proc/self/mountinfo")
 
 FULL: Final = "spool_full"
 DISK_FULL: Final = "disk_full"
 UNWRITABLE: Final = "spool_unwritable"
+EXPIRED: Final = "expired"
 
 
 class Usage(NamedTuple):
@@ -82,9 +92,10 @@ class Spool:
     _lease: Lease | None
     _segment: Segment | None
     _unsynced: list[Path]
-    _dropped: Counter[str]
-    """Losses not yet said in the spool."""
-    _lost: Counter[str]
+    _lost: Tally
+    _unwritten: bool
+    """Whether some of the losses do not stand in the file yet."""
+    _next_look: float
 
     def __init__(
         self,
@@ -104,6 +115,7 @@ class Spool:
         self._has_room = True
         _own_folder(folder)
         self.id = identity(folder)
+        sweep(folder)
         self._begin()
         restart = weakref.WeakMethod(self._restart)
         os.register_at_fork(after_in_child=lambda: (again := restart()) and again())
@@ -120,28 +132,37 @@ class Spool:
             if not self._has_room:
                 return self._drop(FULL, kind)
             try:
-                return self._write(frame, kind)
-            except OSError:
-                return self._drop(UNWRITABLE, kind)
+                return self._write(frame) or self._drop(DISK_FULL, kind)
+            except OSError as error:
+                return self._drop(DISK_FULL if error.errno == errno.ENOSPC else UNWRITABLE, kind)
+
+    def lose(self, reason: str, count: int = 1) -> None:
+        """Count spans that cannot be kept, where a reader of the folder finds the number."""
+        with self._lock:
+            self._lose(reason, count)
 
     def seal(self) -> None:
         """Close the segment in hand, so that it can be drained; the next append opens another."""
         with self._lock:
-            self._flush_losses()
             segment, self._segment = self._segment, None
         if segment is not None:
             segment.seal()
 
     def tend(self) -> None:
-        """What a background thread does every second: seal what is old, and look how much room there is."""
+        """What a background thread does several times a second: seal what is old, and look how much room there is."""
         with self._lock:
             segment = self._segment
-            due = bool(self._dropped) or (segment is not None and time.monotonic() - segment.opened >= SEGMENT_SECONDS)
+            due = segment is not None and time.monotonic() - segment.opened >= SEGMENT_SECONDS
+            if self._unwritten:
+                self._write_down()
         if due:
             self.seal()
         while self._unsynced:
             sync_path(self._unsynced.pop())
-        self._has_room = self._room()
+        began = time.monotonic()
+        if began >= self._next_look:
+            self._has_room = self._room()
+            self._next_look = began + max(ROOM_SECONDS, 50 * (time.monotonic() - began))
 
     def claims(self) -> Iterator[Claim]:
         """Sealed segments and those whose owner has died, oldest first, each locked for the caller until it is done."""
@@ -151,6 +172,8 @@ class Spool:
 
     def lease(self) -> bool:
         """Whether this process is the one that drains, taking the lease if it is free."""
+        if self._lease is not None and not self._lease.renew():
+            self.give_up_lease()
         if self._lease is None:
             self._lease = Lease.take(self.folder)
         return self._lease is not None
@@ -186,19 +209,27 @@ class Spool:
         """Whether the process that named itself *producer* still runs on this host."""
         return is_alive(self.folder, producer)
 
+    def presences(self) -> Presences:
+        """Who has written here and died, and what every process lost."""
+        return presences(self.folder)
+
+    def bury(self, producer: str) -> None:
+        """Forget a dead process, whose losses stand in the database now."""
+        bury(self.folder, producer)
+
     @property
     def dropped(self) -> Counter[str]:
-        """Frames this process could not keep since it began, by reason."""
-        return Counter(self._lost)
+        """Spans this process could not keep since it began, by reason."""
+        return self._lost.total
 
-    def _write(self, frame: bytes, kind: Kind) -> bool:
+    def _write(self, frame: bytes) -> bool:
         segment = self._segment
         if segment is None:
             if self._presence is None:
                 self._presence = Presence(self.folder)
             segment = self._segment = Segment(self.folder, self._presence.producer)
         if not segment.write(frame):
-            return self._drop(DISK_FULL, kind)
+            return False
         if self.durability == "power":
             sync(segment.descriptor)
         if segment.size >= SEGMENT_BYTES:
@@ -209,23 +240,21 @@ class Spool:
 
     def _drop(self, reason: str, kind: Kind) -> bool:
         if kind == Kind.END:
-            self._dropped[reason] += 1
-            self._lost[reason] += 1
+            self._lose(reason, 1)
         return False
 
-    def _flush_losses(self) -> None:
-        """Say in the spool itself what could not be kept, as soon as there is room to."""
-        if not self._dropped or not self._has_room:
-            return
-        losses, self._dropped = self._dropped, Counter()
-        for reason, count in losses.items():
-            body = orjson.dumps({"reason": reason, "count": count, "pid": self._pid, "time": time.time_ns()})
-            try:
-                kept = self._write(encode(Kind.LOSS, body), Kind.LOSS)
-            except OSError:
-                kept = False
-            if not kept:
-                self._dropped[reason] += count
+    def _lose(self, reason: str, count: int) -> None:
+        self._lost.add(reason, count, time.time_ns())
+        self._write_down()
+
+    def _write_down(self) -> None:
+        try:
+            if self._presence is None:
+                self._presence = Presence(self.folder)
+            self._presence.write_down(self._lost)
+            self._unwritten = False
+        except OSError:
+            self._unwritten = True
 
     def _room(self) -> bool:
         """Whether the spool may grow. Segments past their age make room first: they are lost, and counted."""
@@ -241,10 +270,8 @@ class Spool:
     def _expire(self) -> None:
         for claim in self.claims():
             if age(claim.path) > self._max_age:
-                lost = sum(frame.kind == Kind.END for frame in claim.parsed.frames)
-                with self._lock:
-                    self._dropped["expired"] += lost
-                    self._lost["expired"] += lost
+                if lost := sum(frame.kind == Kind.END for frame in claim.parsed.frames):
+                    self.lose(EXPIRED, lost)
                 claim.done()
             else:
                 claim.release()
@@ -257,8 +284,9 @@ class Spool:
         self._lease = None
         self._segment = None
         self._unsynced = []
-        self._dropped = Counter()
-        self._lost = Counter()
+        self._lost = Tally()
+        self._unwritten = False
+        self._next_look = 0.0
 
     def _restart(self) -> None:
         """Begin anew in a forked child. What the parent had open stays the parent's: only our copy of it is closed,
@@ -274,6 +302,8 @@ class Spool:
 def _own_folder(folder: Path) -> None:
     """Make *folder* ours alone. Raises `PermissionError` when somebody else could put or read files there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (kind := _file_system(folder)) in REMOTE:
+        raise OSError(f"The spool folder {folder} is on {kind}, where locks do not end with their process.")
     found = folder.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise PermissionError(f"The spool folder {folder} is a symbolic link; name the real folder.")
@@ -281,3 +311,15 @@ def _own_folder(folder: Path) -> None:
         raise PermissionError(f"The spool folder {folder} belongs to another user.")
     if found.st_mode & 0o077:
         folder.chmod(0o700)
+
+
+def _file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
+    """What kind of file system *folder* is on, where the system tells."""
+    try:
+        lines = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return None
+    place = folder.resolve()
+    # proc(5): … … … … mount-point … [optional …] - kind …
+    found = [(line[4], line[line.index("-") + 1]) for line in lines if place.is_relative_to(line[4])]
+    return max(found, key=lambda each: len(each[0]))[1] if found else None

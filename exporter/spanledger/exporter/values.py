@@ -5,6 +5,7 @@ Instrumentations write numbers as text, NaN as tokens, tuples as ``repr``; a rea
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -148,14 +149,14 @@ def plain(value: Any, depth: int = 32) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else str(value)
+        return value if -(2**63) <= value < 2**63 else _printed(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {sanitize(str(k)): plain(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, Mapping):
+        return {sanitize(_printed(k)): plain(v, depth - 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v, depth - 1) for v in value]
-    return sanitize(str(_unusual(value)))
+    return sanitize(value.decode("utf-8", "replace") if isinstance(value, bytes) else _printed(value))
 
 
 def _unusual(value: Any) -> Any:
@@ -164,6 +165,13 @@ def _unusual(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return list(value)
     return str(value)
+
+
+def _printed(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # an integer of more digits than Python prints; an object that cannot be printed
+        return hex(value) if isinstance(value, int) else f"<{type(value).__name__}>"
 
 
 def _encodes(value: str) -> bool:
