@@ -116,7 +116,7 @@ def _pages(store: Store, since: datetime, until: datetime | None) -> Iterator[Se
         page_query = query.where(after)
 
 
-def _changes(prices: PriceBook, rows: Iterable[Row[Any]]) -> list[tuple[Row[Any], Charge]]:
+def _changes(prices: PriceBook, rows: Iterable[Any]) -> list[tuple[Row[Any], Charge]]:
     """The rows whose money or its source changes; another version of the same price data alone is no change."""
     charged = ((row, charge(prices, row)) for row in rows)
     return [

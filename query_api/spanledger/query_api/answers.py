@@ -22,6 +22,11 @@ class Answer(Response):
         return orjson.dumps(content, option=_OPTIONS)
 
 
+def as_json(content: Any) -> str:
+    """What an `Answer` of that content says."""
+    return orjson.dumps(content, option=_OPTIONS).decode()
+
+
 def as_objects(rows: Iterable[Row[Any]], jaeger_url: str | None) -> list[dict[str, Any]]:
     """Rows as JSON objects, with ``trace_url`` where it is known where traces can be seen."""
     objects = [dict(row._mapping) for row in rows]

@@ -9,7 +9,7 @@ from typing import Final
 
 from spanledger.exporter.errors import BadParameter, ConfigurationError, SpanledgerError
 
-from .commands import demo, explain, migrate, purge, reprice, run, serve, summary
+from .commands import demo, doctor, explain, migrate, purge, reprice, run, serve, summary
 from .commands.options import Command, add_command
 
 COMMANDS: Final[Sequence[Command]] = (
@@ -19,6 +19,7 @@ COMMANDS: Final[Sequence[Command]] = (
     migrate.COMMAND,
     summary.COMMAND,
     explain.COMMAND,
+    doctor.COMMAND,
     reprice.COMMAND,
     purge.COMMAND,
 )

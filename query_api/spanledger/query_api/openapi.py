@@ -118,6 +118,7 @@ def schemas() -> dict[str, Schema]:
         "Summary": _summary(),
         "Breakdown": _object({"date_range": _date_range(), "total_count": COUNT}) | {"additionalProperties": _rows()},
         "Timeseries": _timeseries(),
+        "Diagnosis": _diagnosis(),
         "Health": _object({"status": {"type": "string"}}),
     }
 
@@ -166,6 +167,22 @@ def _timeseries() -> Schema:
     lines = {"type": "array", "items": _object({"group": TEXT, "points": points})}
     named = {"metric": {"type": "string"}, "interval": {"type": "string"}, "group_by": TEXT}
     return _object({**named, "date_range": _date_range(), "series": lines})
+
+
+def _diagnosis() -> Schema:
+    emitter = {"scope": TEXT, "scope_version": TEXT}
+    counts = dict.fromkeys(("executions", "calls", "counted"), COUNT)
+    scope = _object({**emitter, **counts, "not_counted": COUNTS, **dict.fromkeys(COVERAGE, COUNT), "last_seen": MOMENT})
+    words = {"symptom": {"type": "string"}, "what": {"type": "string"}, "remedy": {"type": "string"}}
+    finding = _object({**emitter, **words, "rows": COUNT, "tokens": KNOWN, "example": TEXT})
+    return _object(
+        {
+            "date_range": _object({"start_date": MOMENT, "end_date": {"type": ["string", "null"]}}),
+            "scopes": {"type": "array", "items": scope},
+            "findings": {"type": "array", "items": finding},
+            "prices_file": {"type": ["object", "null"]},
+        }
+    )
 
 
 def _rows() -> Schema:

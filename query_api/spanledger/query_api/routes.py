@@ -11,7 +11,7 @@ from starlette import routing
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .endpoints import breakdowns, executions, health, llm_calls, start, summary, timeseries
+from .endpoints import breakdowns, doctor, executions, health, llm_calls, start, summary, timeseries
 from .parameters import (
     BREAKDOWN,
     EXECUTION_LIST,
@@ -90,6 +90,7 @@ _JSON_ROUTES: Final = (
     ),
     Route("GET", "/analytics/users", breakdowns.users, "read", "One row per user.", "Breakdown", BREAKDOWN),
     Route("GET", "/analytics/errors", breakdowns.errors, "read", "One row per class of error.", "Breakdown", BREAKDOWN),
+    Route("GET", "/analytics/doctor", doctor.doctor, "read", "What is wrong with the rows.", "Diagnosis", FILTERS),
 )
 ROUTES: Final = (
     *(route._replace(path=BASE + route.path) for route in _JSON_ROUTES),

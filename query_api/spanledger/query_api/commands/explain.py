@@ -9,7 +9,7 @@ from typing import Final
 from spanledger.exporter.errors import BadParameter
 from spanledger.exporter.explain import CostExplanation
 
-from ..answers import Answer, dollars
+from ..answers import as_json, dollars
 from ..endpoints.llm_calls import explained
 from ..problems import NotFound
 from ..queries.calls import NAMES, called
@@ -37,7 +37,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         database = shown(settings_from(arguments).database_url)
         raise NotFound(f"There is no call, and no span or trace with calls, of the id {arguments.id} in {database}.")
     if arguments.json:
-        print(Answer([call.as_dict() for call in calls]).body.decode())
+        print(as_json([call.as_dict() for call in calls]))
     else:
         print("\n\n".join(map(str, calls)))
         if len(calls) > 1:

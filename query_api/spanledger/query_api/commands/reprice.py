@@ -13,7 +13,7 @@ from spanledger.exporter.errors import ConfigurationError
 from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.reprice import Difference, Repriced, reprice
 
-from ..answers import Answer
+from ..answers import as_json
 from ..tables import money, number, titled
 from .options import Command, Options, open_ledger
 from .purge import moment
@@ -69,7 +69,7 @@ def _charged_again(ledger: Ledger, arguments: argparse.Namespace, *, write: bool
 def _show(repriced: Repriced, arguments: argparse.Namespace, *, written: bool) -> None:
     if arguments.json:
         differences = [{**d._asdict(), "before": str(d.before), "after": str(d.after)} for d in repriced.differences]
-        print(Answer({**repriced._asdict(), "differences": differences, "written": written}).body.decode())
+        print(as_json({**repriced._asdict(), "differences": differences, "written": written}))
         return
     console = Console(highlight=False, soft_wrap=True)
     if repriced.differences:

@@ -17,6 +17,10 @@ def one(table: Table, row_id: str) -> Select[Any]:
     return select(table).where(table.c.id == row_id)
 
 
+def some(table: Table, ids: Sequence[str]) -> Select[Any]:
+    return select(table).where(table.c.id.in_(ids))
+
+
 def calls_of(executions: Sequence[str], *, content: bool) -> Select[Any]:
     """The calls made by these executions (their ids), in the order they were made: one query for a whole page."""
     return (
