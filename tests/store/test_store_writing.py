@@ -148,6 +148,13 @@ def test_contents_become_the_prompt_of_a_call_that_stands(store, rows):
         assert "What is AI?" in connection.scalar(select(llm_call_logs.c.prompt))
 
 
+def test_records_that_name_no_span_can_be_delivered_again(store, rows, counts):
+    record = rows.content()._replace(trace_id="", span_id="")
+    for _ in range(2):
+        assert store.write(Batch(contents=[record])) == Written(1)
+    assert counts(store)["content_events"] == 1
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_order_and_split_of_deliveries_gives_the_same_tables(data, store, rows, dump):
@@ -189,8 +196,11 @@ def test_any_order_and_split_of_deliveries_gives_the_same_tables(data, store, ro
 
 
 POISON = {
-    "a lone surrogate": {"name": "half an emoji \ud83e"},
-    "a zero byte": {"name": "cut\x00short"},
+    **{
+        f"a lone surrogate in {field}": {field: "half an emoji \ud83e"}
+        for field in ("name", "execution_id", "response_id")
+    },
+    **{f"a zero byte in {field}": {field: "cut\x00short"} for field in ("name", "execution_id", "response_id")},
     "an integer beyond 64 bits": {"duration_ms": 2**70},
 }
 

@@ -197,12 +197,13 @@ class Store:
         return set(connection.scalars(found))
 
     def _apply(self, connection: Connection, settlement: Settlement, family: Family) -> None:
-        nodes: Iterable[ExecutionNode | CallNode | Bridge | Content] = chain(*family)
+        nodes: Iterable[ExecutionNode | CallNode] = chain(family.executions, family.llm_calls)
         standing = {node.id for node in nodes}
         for table, rows in _by_table(settlement.batch):
             if distinct := {row.id: row for row in rows}:
                 # In the order of their ids, so that two writers never wait for each other.
-                self.backend.upsert(connection, table, sorted(distinct.values(), key=attrgetter("id")), standing)
+                ordered = sorted(distinct.values(), key=attrgetter("id"))
+                self.backend.upsert(connection, table, ordered, standing if table in ROWS else distinct.keys())
         for (name, columns), changes in _alike(settlement.changes).items():
             table = metadata.tables[name]
             new = {column: bindparam(f"new_{column}", type_=table.c[column].type) for column in columns}
@@ -244,9 +245,8 @@ class Store:
             connection.execute(delete(table).where(self.backend.among(table.c.id, ids)))
         buried = [(EXECUTION, execution_id), *((ROW, id) for id in sorted(executions | calls | bridges))]
         connection.execute(insert(tombstones), [{"kind": kind, "value": value} for kind, value in buried])
-        self._apply(
-            connection, settle(Batch(), kept), kept
-        )  # a call that was the duplicate of a deleted one counts again
+        # A call that was the duplicate of a deleted one counts again.
+        self._apply(connection, settle(Batch(), kept), kept)
         return Deleted(len(executions), len(calls))
 
     def _walk(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, literal_column
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -86,8 +87,8 @@ class Backend(ABC):
     def upsert(self, connection: Connection, table: Table, rows: Sequence[Record], standing: Collection[str]) -> None:
         """Insert *rows*, at least one, sorted and distinct by id. At most once per table in a transaction.
 
-        Where a row of that id stands already, which *standing* tells, the new one replaces it if its state has moved
-        further, and is ignored otherwise.
+        Where a row of that id stands already, the new one replaces it if its state has moved further, and is ignored
+        otherwise. Rows that are not in *standing* are known to be new.
         """
 
     @abstractmethod
@@ -132,7 +133,7 @@ class Backend(ABC):
             raise self._explain(error.orig or error) from error
         except self.driver_error as error:
             raise self._explain(error) from error
-        except (OverflowError, UnicodeError) as error:
+        except (OverflowError, UnicodeError, orjson.JSONEncodeError) as error:
             raise StoreRejected(f"A value cannot be stored: {error}.") from error
 
 

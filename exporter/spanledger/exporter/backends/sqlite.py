@@ -66,7 +66,7 @@ class SQLite(Backend):
         """Nothing to do: a write transaction is alone anyway."""
 
     def upsert(self, connection: Connection, table: Table, rows: Sequence[Record], standing: Collection[str]) -> None:
-        # Straight to the driver: measured at twice the rows a second of SQLAlchemy's own executemany.
+        # Straight to the driver: measured at 1.4 to 2 times the rows a second of SQLAlchemy's executemany.
         sql, times = self._statement(table, rows[0]._fields)
         driver_connection = connection.connection.driver_connection
         assert isinstance(driver_connection, sqlite3.Connection)
