@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from spanledger.exporter.lineage import default_execution_id
+from spanledger.exporter.nodes import default_execution_id
 from spanledger.exporter.records import Batch, Bridge, Content, Execution, LLMCall
 from spanledger.exporter.schema import bridge_spans, content_events, execution_logs, llm_call_logs, tombstones
 from spanledger.exporter.spans import row_id_of

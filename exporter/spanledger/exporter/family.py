@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 from .backends import Backend
 from .contents import AFTERWORD
 from .counting import SLACK
-from .lineage import LINK_WINDOW, CallNode, ExecutionNode, Family
+from .nodes import LINK_WINDOW, CallNode, ExecutionNode, Family
 from .records import Bridge, Content, LLMCall
 from .schema import bridge_spans, content_events, execution_logs, llm_call_logs
 

@@ -14,8 +14,8 @@ from .contents import is_content
 from .counting import ROLLUP_CALL
 from .dialects.base import AGENT, Draft, Operation
 from .identifiers import as_uuid
-from .lineage import default_execution_id
 from .messages import dump, messages_from, system_message
+from .nodes import default_execution_id
 from .records import CANCELLED, COMPLETED, FAILED, STARTED, Batch, Bridge, Content, Execution, LLMCall
 from .spans import ERROR, NO_ATTRIBUTES, Attributes, LogEvent, SpanData, row_id, row_id_of
 from .usage import interpret

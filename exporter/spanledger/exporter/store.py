@@ -30,7 +30,8 @@ from .backends import Backend, backend_of
 from .backends.base import Record
 from .errors import StoreRejected, StoreUnavailable
 from .family import read_family
-from .lineage import CallNode, Change, ExecutionNode, Family, Settlement, settle
+from .lineage import settle
+from .nodes import CallNode, Change, ExecutionNode, Family, Settlement
 from .records import Batch, Bridge, Content, Execution, LLMCall
 from .schema import Now, bridge_spans, content_events, execution_logs, llm_call_logs, metadata, tombstones
 from .spans import row_id_of
