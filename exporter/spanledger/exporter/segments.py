@@ -31,7 +31,7 @@ NEW: Final = ".new"
 LEASE: Final = "drain.lock"
 IDENTITY: Final = "spool.id"
 LOSS_BYTES: Final = 4096
-SILENCE: Final = 60.0
+SILENCE: Final = 20.0
 """Seconds after which a drainer that gives no sign (it was stopped, or hangs) is passed over."""
 
 

@@ -1,0 +1,134 @@
+"""Processes that are killed: what they were told is safe is stored, what they had begun is seen and then given up."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spanledger.exporter.schema import deliveries, execution_logs
+from spanledger.exporter.segments import LEASE, SILENCE
+
+Seen = Callable[[str], None]
+
+
+@pytest.mark.fault("F10", "F15")
+def test_a_thousand_agents_killed_at_random_instants_lose_nothing_they_were_told_is_safe(
+    world: Any, seen: Seen, soak: int
+) -> None:
+    kills = 500 * soak
+    agents = world.agent("swarm", kills=kills, seed=time.time_ns())
+    said, complaints = agents.communicate(timeout=240 * soak)
+    assert said.strip() == str(kills), complaints
+    world.drain(240 * soak)
+    acked = world.check_nothing_is_lost()
+    assert acked > kills, "they were killed before they did anything"
+    opened, runs = world.acks().opened, world.stored(execution_logs)
+    assert not opened - runs.keys(), "an execution that had begun is not to be seen"
+    assert {(row["status"], row["error_type"]) for row in runs.values()} == {("cancelled", "abandoned")}
+    seen(f"{kills} SIGKILLs, {acked:,} acknowledged spans, 0 lost; {len(opened)} open executions, all cancelled")
+
+
+@pytest.mark.fault("F11")
+def test_a_drainer_killed_between_commit_and_unlink_stores_nothing_twice(world: Any, seen: Seen) -> None:
+    agent = world.agent("fill", spans=300, then="SIGKILL")
+    agent.communicate(timeout=60)
+    killed = 0
+    for _ in range(3):
+        if (child := os.fork()) == 0:
+            from spanledger.exporter.segments import Claim
+
+            Claim.done = lambda self: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            world.drain()
+            os._exit(0)
+        killed += os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert killed == 3
+    assert len(world.stored()) == 300
+    world.drain()
+    assert world.check_nothing_is_lost() == 300
+    assert sum(row["produced"] for row in world.rows(deliveries)) == 300
+    seen("300 spans delivered 4 times: 300 rows, and the books say 300")
+
+
+@pytest.mark.fault("F15", "F16")
+def test_a_running_execution_is_seen_given_up_when_its_process_dies_and_not_when_it_is_stopped(
+    world: Any, seen: Seen
+) -> None:
+    drainer = world.agent("steady", pause=0.05, end="root")
+    world.until(lambda: statuses(world) == ["started"])  # it has the lease now
+    killed, stopped = world.agent("steady", pause=0.05), world.agent("steady", pause=0.05, end="root")
+    for agent in (drainer, killed, stopped):
+        assert agent.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    world.until(lambda: len(world.stored(execution_logs)) == 3)
+    visible = time.monotonic() - began
+    assert {row["status"] for row in world.rows(execution_logs)} == {"started"}
+
+    stopped.send_signal(signal.SIGSTOP)
+    killed.kill()
+    killed.wait()
+    began = time.monotonic()
+    world.until(lambda: "cancelled" in statuses(world))
+    given_up = time.monotonic() - began
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        assert statuses(world).count("cancelled") == 1, "a stopped process is not dead"
+        time.sleep(0.2)
+    stopped.send_signal(signal.SIGCONT)
+    for agent in (stopped, drainer):
+        agent.communicate("stop\n", timeout=60)
+    world.drain()
+    assert sorted(statuses(world)) == ["cancelled", "completed", "completed"]
+    world.check_nothing_is_lost()
+    assert visible < 10  # on a busy machine; what is usual stands in the table
+    assert given_up < 20
+    seen(f"seen as started after {visible:.1f} s, cancelled {given_up:.1f} s after the kill; a stopped one was not")
+
+
+@pytest.mark.fault("F15")
+def test_a_stopped_drainer_is_passed_over(world: Any, seen: Seen) -> None:
+    drainer = world.agent("steady", pause=0.05)
+    world.until(lambda: statuses(world) == ["started"])
+    drainer.send_signal(signal.SIGSTOP)
+    lease = world.spool_folder / LEASE
+    os.utime(lease, (0, time.time() - SILENCE))  # as if that long had passed
+    other = world.agent("fill", spans=50)
+    other.communicate(timeout=60)
+    assert len(world.stored()) >= 50
+    drainer.send_signal(signal.SIGCONT)
+    drainer.communicate("stop\n", timeout=60)
+    world.drain()
+    seen(f"a drainer stopped for {SILENCE:.0f} s is passed over; {world.check_nothing_is_lost()} spans, 0 lost")
+
+
+def statuses(world: Any) -> list[str]:
+    return [row["status"] for row in world.rows(execution_logs)]
+
+
+@pytest.mark.fault("F16")
+def test_an_end_that_comes_after_its_process_was_given_up_wins(world: Any, seen: Seen, new_spans: Any) -> None:
+    root = new_spans.execution()
+    running = root._replace(end_time=None)
+    dead = new_spans.producer(world, [running])
+    dead.vanish()
+    world.drain()
+    assert statuses(world) == ["cancelled"]
+    new_spans.producer(world, [root]).seal()
+    world.drain()
+    assert statuses(world) == ["completed"]
+    new_spans.producer(world, [running]).seal()
+    world.drain()
+    assert statuses(world) == ["completed"], "a late start takes nothing back"
+    seen("cancelled, then its end arrives: completed; then its start again: still completed")
+
+
+@pytest.mark.fault("F13")
+def test_children_forked_while_threads_end_spans_lose_nothing(world: Any, seen: Seen, soak: int) -> None:
+    agent = world.agent("forks", forks=100 * soak)
+    _, complaints = agent.communicate(timeout=120 * soak)
+    assert agent.returncode == 0, complaints
+    world.drain()
+    acked = world.check_nothing_is_lost()
+    seen(f"{100 * soak} forks under a busy lock, none hung; {acked:,} spans, 0 lost")
