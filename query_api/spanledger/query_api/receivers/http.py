@@ -6,7 +6,7 @@ not counted as rejected is committed; 503 means that nothing of it is, and that 
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import orjson
 from anyio import to_thread
@@ -14,26 +14,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.rpc import code_pb2  # type: ignore[import-untyped]  # the package has no py.typed
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
 from starlette.responses import Response
 
-from spanledger.exporter.ledger import Ledger
-from spanledger.exporter.records import Receipt
-
-from ..metrics import Metrics
 from ..problems import Problem, UnsupportedBody, problem_of
 from ..state import Asking
-from . import otlp, otlp_json
 from .body import decompressed, read
+from .signals import JSON, LOGS, PROTOBUF, TRACES, Signal, accept
 
 logger: Final = logging.getLogger(__name__)
-
-LEDGER: Final = "refused by the ledger"
-"""Label of rejections whose sentence (which may quote the span) is in the answer, not in the metrics."""
 
 CODES: Final[Mapping[int, int]] = {
     400: code_pb2.INVALID_ARGUMENT,
@@ -45,15 +33,6 @@ CODES: Final[Mapping[int, int]] = {
 }
 
 
-class Signal(NamedTuple):
-    """One kind of telemetry: how its body is read, recorded and answered."""
-
-    name: str
-    decode: Mapping[str, Callable[[bytes], otlp.Decoded[Any]]]
-    record: Callable[[Ledger, list[Any]], Receipt]
-    response: Callable[[int, str], Message]
-
-
 def _protobuf(message: Message) -> bytes:
     return bytes(message.SerializeToString())
 
@@ -62,28 +41,7 @@ def _json(message: Message) -> bytes:
     return orjson.dumps(MessageToDict(message))
 
 
-PROTOBUF: Final = "application/x-protobuf"
-JSON: Final = "application/json"
 ENCODE: Final[Mapping[str, Callable[[Message], bytes]]] = {PROTOBUF: _protobuf, JSON: _json}
-
-TRACES: Final = Signal(
-    "traces",
-    {PROTOBUF: otlp.spans_in, JSON: otlp_json.spans_in},
-    Ledger.record,
-    lambda rejected, message: ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(rejected_spans=rejected, error_message=message) if rejected else None
-    ),
-)
-LOGS: Final = Signal(
-    "logs",
-    {PROTOBUF: otlp.events_in, JSON: otlp_json.events_in},
-    Ledger.record_events,
-    lambda rejected, message: ExportLogsServiceResponse(
-        partial_success=ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=message)
-        if rejected
-        else None
-    ),
-)
 
 
 async def receive_traces(request: Asking) -> Response:
@@ -114,25 +72,8 @@ def _record(request: Asking, signal: Signal, media_type: str, body: bytes) -> Re
         raise UnsupportedBody(f"Content-Type {media_type[:40]!r} is not OTLP; use {PROTOBUF} or {JSON}.")
     encoding = request.headers.get("content-encoding", "").strip().lower()
     body = decompressed(body, encoding, request.state["settings"].max_body_bytes)
-    decoded = signal.decode[media_type](body)
-    receipt = signal.record(request.state["ledger"], decoded.items) if decoded.items else Receipt(0, 0, 0, 0)
-    _count(request.state["metrics"], signal.name, decoded, receipt)
-    rejected = sum(decoded.rejected.values()) + receipt.rejected
-    response = signal.response(rejected, " ".join([*decoded.rejected, *receipt.reasons]))
+    response = accept(request.state, signal, media_type, body)
     return Response(ENCODE[media_type](response), media_type=media_type)
-
-
-def _count(metrics: Metrics, signal: str, decoded: otlp.Decoded[Any], receipt: Receipt) -> None:
-    rejected = {**decoded.rejected, LEDGER: receipt.rejected}
-    outcomes = {
-        "recorded": receipt.recorded,
-        "skipped": receipt.skipped + decoded.skipped,
-        "rejected": sum(rejected.values()),
-    }
-    for outcome, count in outcomes.items():
-        metrics.spans.labels(signal, outcome).inc(count)
-    for reason, count in rejected.items():
-        metrics.rejected.labels(signal, reason).inc(count)
 
 
 def _refusal(problem: Problem, media_type: str) -> Response:
