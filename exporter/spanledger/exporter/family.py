@@ -10,7 +10,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_, select
 
 from .backends import Backend
 from .contents import AFTERWORD
@@ -51,6 +51,22 @@ class Sighting(NamedTuple):
         reach = self.start_time + LINK_WINDOW
         return reach if self.end_time is None else min(self.end_time, reach)
 
+
+def _reading(table: Table, fields: Iterable[str]) -> Select[Any]:
+    return select(
+        *(
+            table.c[name.removeprefix("has_")].is_not(None).label(name) if name.startswith("has_") else table.c[name]
+            for name in fields
+        )
+    )
+
+
+# Made once: putting a statement of many columns together takes ten times as long as running it.
+EXECUTIONS: Final = _reading(execution_logs, ExecutionNode._fields)
+LLM_CALLS: Final = _reading(llm_call_logs, CallNode._fields)
+BRIDGES: Final = _reading(bridge_spans, Bridge._fields)
+CONTENTS: Final = _reading(content_events, Content._fields)
+SIGHTINGS: Final = _reading(llm_call_logs, Sighting._fields)
 
 _seen: Final = attrgetter(*Sighting._fields)
 
@@ -95,23 +111,16 @@ def read_family(
 
 
 def _standing(connection: Connection, backend: Backend, traces: Collection[str]) -> Family:
-    def read(table: Table, kind: type[Node]) -> list[Node]:
-        columns = [_column(table, name) for name in kind._fields]
-        rows = connection.execute(select(*columns).where(backend.among(table.c.trace_id, traces)))
-        return [kind(*row) for row in rows]
+    def read(statement: Select[Any], kind: type[Node]) -> list[Node]:
+        trace_id = statement.selected_columns["trace_id"]
+        return [kind(*row) for row in connection.execute(statement.where(backend.among(trace_id, traces)))]
 
     return Family(
-        read(execution_logs, ExecutionNode),
-        read(llm_call_logs, CallNode),
-        read(bridge_spans, Bridge),
-        read(content_events, Content),
+        read(EXECUTIONS, ExecutionNode),
+        read(LLM_CALLS, CallNode),
+        read(BRIDGES, Bridge),
+        read(CONTENTS, Content),
     )
-
-
-def _column(table: Table, name: str) -> ColumnElement[Any]:
-    if name.startswith("has_"):
-        return table.c[name.removeprefix("has_")].is_not(None).label(name)
-    return table.c[name]
 
 
 def _linked(connection: Connection, backend: Backend, calls: Sequence[Sighting]) -> set[str]:
@@ -128,8 +137,9 @@ def _same_response(connection: Connection, backend: Backend, calls: Sequence[Sig
     traces: set[str] = set()
     for around in _windows(call for response_id in ids for call in by_response[response_id]):
         shared = and_(backend.among(CALLS.response_id, ids), around)
-        few = select(CALLS.response_id).where(shared).group_by(CALLS.response_id).having(func.count() <= MOST_SHARERS)
-        for c in _find(connection, shared, CALLS.response_id.in_(few)):
+        sharers = select(CALLS.response_id, func.count()).where(shared).group_by(CALLS.response_id)
+        few = [id for id, count in connection.execute(sharers) if count <= MOST_SHARERS]  # nearly always none
+        for c in _find(connection, backend.among(CALLS.response_id, few), around) if few else ():
             if any(_overlap(c, call) for call in by_response[c.response_id or ""]):
                 traces.add(c.trace_id)
     return traces
@@ -162,7 +172,7 @@ def _unnamed(connection: Connection, calls: Sequence[Sighting]) -> list[Content]
     column = content_events.c
     first, last = min(call.start_time for call in calls), max(call.end for call in calls)
     around = and_(column.trace_id == "", column.time.between(first, last + AFTERWORD))
-    rows = connection.execute(select(*(column[name] for name in Content._fields)).where(around))
+    rows = connection.execute(CONTENTS.where(around))
     scopes = {call.scope for call in calls}
     return [content for row in rows if (content := Content(*row)).scope in scopes]
 
@@ -190,8 +200,7 @@ def _scopes(connection: Connection, own: Collection[str | None]) -> list[str | N
 
 
 def _find(connection: Connection, *conditions: ColumnElement[bool]) -> list[Sighting]:
-    columns = [CALLS[name] for name in Sighting._fields]
-    return [Sighting(*row) for row in connection.execute(select(*columns).where(*conditions))]
+    return [Sighting(*row) for row in connection.execute(SIGHTINGS.where(*conditions))]
 
 
 def _sightings(calls: Iterable[LLMCall | CallNode]) -> list[Sighting]:

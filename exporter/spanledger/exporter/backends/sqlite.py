@@ -142,9 +142,8 @@ class SQLite(Backend):
 
 def _bound(row: Record, times: Sequence[int]) -> list[Any]:
     """*row* as the driver takes it. Raises `StoreRejected` for what SQLite alone would take, and then cut short."""
-    for value in row:
-        if type(value) is str and "\0" in value:
-            raise StoreRejected("A text with a zero byte cannot be stored.")
+    if "\0" in "".join([value for value in row if value.__class__ is str]):  # one search costs less than forty
+        raise StoreRejected("A text with a zero byte cannot be stored.")
     values: list[Any] = list(row)
     for i in times:
         if values[i] is not None:
