@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple, Protocol
 from spanledger.instrumentation import semconv
 
 from .pricing import Buckets, Cost, Explanation, PriceBook
-from .values import mapping
+from .values import mapping, money, tokens
 
 REPORTED: Final = "reported"
 ONE_HOUR: Final = "ephemeral_1h_input_tokens"
 """Anthropic's name for cache writes that last an hour, wherever in the reported usage it stands."""
+BESIDE_COLUMNS: Final = (ONE_HOUR, semconv.CUSTOM_INPUT_PRICE, semconv.CUSTOM_OUTPUT_PRICE)
 NO_OUTPUT: Final = frozenset(("embedding", "rerank"))
 
 
@@ -108,24 +109,23 @@ def _charge(cost: Cost, reported: float | None) -> Charge:
 
 def _kept(usage_raw: Any) -> Mapping[str, Any]:
     """The reported usage, decoded only when it may hold what a charge needs beside the columns."""
-    if isinstance(usage_raw, str) and ONE_HOUR not in usage_raw and semconv.CUSTOM_INPUT_PRICE not in usage_raw:
+    if isinstance(usage_raw, str) and not any(name in usage_raw for name in BESIDE_COLUMNS):
         return {}
     return mapping(usage_raw)
 
 
 def _one_hour(kept: Mapping[str, Any]) -> int | None:
     for key, value in kept.items():
-        if key.endswith(ONE_HOUR) and isinstance(value, int):
-            return value
-        if isinstance(value, Mapping) and isinstance(nested := value.get(ONE_HOUR), int):
-            return nested
+        said = value.get(ONE_HOUR) if isinstance(value, Mapping) else value if key.endswith(ONE_HOUR) else None
+        if (count := tokens(said)) is not None:
+            return count
     return None
 
 
 def _own_prices(kept: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None] | None:
     """The prices the application stamped on the call (``LLMCallLogger.token_prices``), US dollars per 1,000."""
-    prices = [kept.get(semconv.CUSTOM_INPUT_PRICE), kept.get(semconv.CUSTOM_OUTPUT_PRICE)]
-    if prices == [None, None]:
+    prices = money(kept.get(semconv.CUSTOM_INPUT_PRICE)), money(kept.get(semconv.CUSTOM_OUTPUT_PRICE))
+    if prices == (None, None):
         return None
-    own_input, own_output = (Decimal(str(p)) if isinstance(p, int | float) else None for p in prices)
+    own_input, own_output = (None if price is None else Decimal(str(price)) for price in prices)
     return own_input, own_output

@@ -41,5 +41,5 @@ def explained(connection: Connection, prices: PriceBook, rows: Sequence[Row[Any]
     """How the cost of each of these rows of ``llm_call_logs`` came about."""
     calls: Sequence[Any] = rows
     originals = {original for row in calls if (original := duplicate_id(row))}
-    names = dict(connection.execute(names_of(originals)).tuples().all()) if originals else {}
+    names = {row.id: row.name for row in connection.execute(names_of(originals))} if originals else {}
     return [explain_call(prices, row, names) for row in calls]
