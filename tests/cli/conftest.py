@@ -26,10 +26,13 @@ Serving = Callable[..., AbstractContextManager[Running]]
 
 
 @pytest.fixture
-def clean_environment() -> dict[str, str]:
-    """No telemetry settings, no keys of real providers, and lines as wide as they are."""
+def clean_environment(tmp_path: Path) -> dict[str, str]:
+    """No telemetry settings, no keys of real providers, and a spool of the test's own."""
     unwanted = ("OTEL_", "SPANLEDGER_", "OPENAI_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    # One that may be installed and does not know the SQLAlchemy we use: a warning is right, and in the way here.
+    kept["OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"] = "sqlalchemy"
+    return {**kept, "SPANLEDGER_SPOOL_FOLDER": str(tmp_path / "spool")}
 
 
 @pytest.fixture

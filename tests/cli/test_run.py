@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from spanledger.exporter.drainer import Drainer
+from spanledger.exporter.pipeline import Pipeline
+from spanledger.exporter.settings import Settings
 from spanledger.query_api import listening
 from spanledger.query_api.cli import main
 from spanledger.query_api.demo.provider import create_provider
@@ -28,6 +31,10 @@ sys.exit(7)
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (7, "")
     assert done.stdout.startswith("In short: What is AI?")
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'runs.db'}", spool_folder=str(tmp_path / "spool"))
+    pipeline = Pipeline(settings)  # on a busy machine the program may end before its last span is stored
+    Drainer(pipeline.queue, pipeline.open_ledger).drain()
+    pipeline.close()
     connection = sqlite3.connect(tmp_path / "runs.db")
     connection.row_factory = sqlite3.Row
     (row,) = connection.execute("SELECT * FROM llm_call_logs")

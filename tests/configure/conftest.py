@@ -15,6 +15,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 
+from spanledger.exporter.drainer import Drainer
+from spanledger.exporter.pipeline import Pipeline
+from spanledger.exporter.settings import Settings
+
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 Rows = Callable[[str], list[dict[str, Any]]]
 
@@ -25,10 +29,16 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(database: Path) -> dict[str, str]:
-    """This process's environment without its telemetry settings, and with a database of the test's own."""
+def environment(database: Path, tmp_path: Path) -> dict[str, str]:
+    """This process's environment without its telemetry settings, and with a database and spool of the test's own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANLEDGER_"))}
-    return {**kept, "SPANLEDGER_DATABASE_URL": f"sqlite:///{database}"}
+    # One that may be installed and does not know the SQLAlchemy we use: a warning is right, and in the way here.
+    kept["OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"] = "sqlalchemy"
+    return {
+        **kept,
+        "SPANLEDGER_DATABASE_URL": f"sqlite:///{database}",
+        "SPANLEDGER_SPOOL_FOLDER": str(tmp_path / "spool"),
+    }
 
 
 @pytest.fixture
@@ -51,10 +61,16 @@ def program(tmp_path: Path, environment: Mapping[str, str]) -> Program:
 
 
 @pytest.fixture
-def rows(database: Path) -> Rows:
-    """All rows of a table, as a person with a SQLite shell sees them."""
+def rows(database: Path, environment: Mapping[str, str]) -> Rows:
+    """All rows of a table, as a person with a SQLite shell sees them once the next process has tidied up.
+
+    (On a busy machine a process may end before its last spans are stored; then they wait in the spool.)
+    """
 
     def read(table: str) -> list[dict[str, Any]]:
+        pipeline = Pipeline(Settings.from_environment(environment))
+        Drainer(pipeline.queue, pipeline.open_ledger).drain()
+        pipeline.close()
         connection = sqlite3.connect(database)
         connection.row_factory = sqlite3.Row
         try:

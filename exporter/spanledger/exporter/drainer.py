@@ -24,10 +24,18 @@ BATCH_FRAMES: Final = 2048
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 30.0
 LOG_INTERVAL: Final = 60.0
+LONGEST_IMPORT: Final = 5.0
 GLANCE: Final = 0.01
 """Seconds between two looks of one who waits for a flush."""
 
 _log = logging.getLogger(__name__)
+
+# A child forked while a thread imports would find modules half made, and wait for ever for whoever was making them.
+_IMPORTING: Final = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
+    )
 
 
 class Drainer:
@@ -41,6 +49,8 @@ class Drainer:
     _draining: threading.Lock
     _starting: threading.Lock
     _wake: threading.Event
+    _loaded: threading.Event
+    """Whether the thread has imported what it needs."""
     _thread: threading.Thread | None
     _next_attendance: float
     _reported: dict[tuple[str, int], object]
@@ -73,9 +83,12 @@ class Drainer:
         """Wait until everything this process has written so far is stored; False when *timeout* seconds did not do.
 
         The thread does the work, or another process that has the lease: a database that does not answer holds up
-        nobody for longer than he is willing to wait.
+        nobody for longer than he is willing to wait. In a program of a second the thread is still being imported,
+        which ends whatever the database does; the clock starts then.
         """
         self._spool.seal()
+        if self._pid == os.getpid() and self._thread is not None:
+            self._loaded.wait(LONGEST_IMPORT)
         deadline = time.monotonic() + timeout
         urge = 0.0
         while self._spool.waiting():
@@ -120,6 +133,8 @@ class Drainer:
 
     def _run(self) -> None:
         """The thread: outlives every error, because a dead one would fill the disk."""
+        self._attempt(_load)
+        self._loaded.set()
         pause = next_try = 0.0
         while not self._stopping:
             urged = self._wake.wait(TICK)
@@ -131,7 +146,8 @@ class Drainer:
 
     def _attempt(self, work: Callable[[], object]) -> bool:
         try:
-            work()
+            with uninstrumented():
+                work()
         except BaseException as error:
             if not self._stopping:
                 self._complain(error)
@@ -173,7 +189,7 @@ class Drainer:
 
     def _deliver(self, claims: list[Claim]) -> int:
         """Commit the spans of *claims*, then the book about them. Both are idempotent: a crash between is harmless."""
-        from .delivery import deliver
+        from .delivery import deliver  # imported by `_load` before
 
         handovers = deliver(self._opened(), claims)
         self._custody().enter(handovers)
@@ -213,6 +229,12 @@ class Drainer:
         self._draining = threading.Lock()
         self._starting = threading.Lock()
         self._wake = threading.Event()
+        self._loaded = threading.Event()
         self._thread = None
         self._next_attendance = 0.0
         self._reported = {}
+
+
+def _load() -> None:
+    with _IMPORTING:
+        from . import custody, delivery  # noqa: F401
