@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple, Protocol
 from spanledger.instrumentation import semconv
 
 from .pricing import Buckets, Cost, Explanation, PriceBook
+from .usage import NO_OUTPUT
 from .values import mapping, money, tokens
 
 REPORTED: Final = "reported"
 ONE_HOUR: Final = "ephemeral_1h_input_tokens"
 """Anthropic's name for cache writes that last an hour, wherever in the reported usage it stands."""
 BESIDE_COLUMNS: Final = (ONE_HOUR, semconv.CUSTOM_INPUT_PRICE, semconv.CUSTOM_OUTPUT_PRICE)
-NO_OUTPUT: Final = frozenset(("embedding", "rerank"))
 
 
 class Call(Protocol):

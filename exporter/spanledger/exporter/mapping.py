@@ -18,7 +18,7 @@ from .messages import dump, messages_from, system_message
 from .nodes import default_execution_id
 from .records import CANCELLED, COMPLETED, FAILED, STARTED, Batch, Bridge, Content, Execution, LLMCall
 from .spans import ERROR, NO_ATTRIBUTES, Attributes, LogEvent, SpanData, row_id, row_id_of
-from .usage import interpret
+from .usage import NO_OUTPUT, interpret
 from .values import MAX_INT, is_clean, json_text, moment, sanitize
 from .vocabulary import vocabulary
 
@@ -158,6 +158,8 @@ def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
     row["input_tokens"] = usage.input_tokens
     row["output_tokens"] = usage.output_tokens
     row["total_tokens"] = usage.total_tokens
+    if operation.kind in NO_OUTPUT and usage.output_tokens is None and usage.total_tokens is None:
+        row["total_tokens"] = usage.input_tokens  # it answers with numbers, not with tokens
     row["cache_read_tokens"] = usage.cache_read_tokens
     row["cache_write_tokens"] = usage.cache_write_tokens
     row["reasoning_tokens"] = usage.reasoning_tokens

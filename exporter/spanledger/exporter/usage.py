@@ -20,6 +20,10 @@ BY_TOTAL_INCLUSIVE: Final = "inclusive: the reported total is input plus output"
 NO_USAGE: Final = "none reported"
 
 
+NO_OUTPUT: Final = frozenset(("embedding", "rerank"))
+"""Kinds of call that answer with numbers, not with tokens."""
+
+
 class Usage(NamedTuple):
     """Token counts in OTel's meaning; None is unknown. *rule* says how the input was understood."""
 
