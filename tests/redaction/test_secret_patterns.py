@@ -10,7 +10,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from spanledger.exporter.secret_patterns import SHAPES, is_suspect, mask_secrets
+from spanledger.exporter.secret_patterns import SHAPES, is_suspect, mask_secrets, runs
 
 ALNUM = string.ascii_letters + string.digits
 DASHED = ALNUM + "-_"
@@ -141,6 +141,24 @@ def test_a_private_key_that_was_cut_off_is_masked_as_far_as_it_goes() -> None:
     assert mask_secrets(cut + "\nand then prose") == "[REDACTED private key]\nand then prose"
     raw = orjson.dumps({"k": pem()}).decode()[:150]  # JSON cut in the middle: the newlines are two characters
     assert mask_secrets(raw) == '{"k":"[REDACTED private key]'
+
+
+def test_what_a_random_shape_finds_it_finds_in_the_runs_of_the_text_alone() -> None:
+    """Each shape in the texts made for it, behind every character that may decide, and in texts put together."""
+    source, pieces = random.Random(11), [text for text, _ in SECRETS.values()]
+    texts = [
+        before + text + after for text in pieces for before in ("", *" \n.,:;=?&/-_+éx🎉") for after in ("", "é", "-")
+    ]
+    texts += ["".join(source.choices(pieces, k=4)) for _ in range(300)]
+    for shape in filter(lambda shape: shape.random, SHAPES):
+        matches = [text for text in texts if shape.pattern.search(text)]
+        assert matches
+        assert all(shape.suspect(runs(text)) and shape.pattern.search(runs(text)) for text in matches)
+
+
+def test_prose_has_no_runs() -> None:
+    assert [text for text in PROSE[:2] + PROSE[-1:] if runs(text)] == []
+    assert runs("é\ud800🎉 id: 0123456789abcdef, é") == "é\ud800🎉 id: 0123456789abcdef"
 
 
 PROSE = [
