@@ -99,6 +99,7 @@ def test_two_scopes_that_saw_one_request_are_matched_by_time_model_and_tokens() 
         {"models": frozenset({"gpt-4o-mini"})},
         {"response_id": "another"},
         {"scope": "framework"},
+        {"service": "another process"},
     ],
 )
 def test_calls_that_differ_in_what_a_twin_must_share_both_count(other: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ class Candidate(NamedTuple):
     start: datetime
     end: datetime | None
     stated: str | None
+    service: str | None = None
 
     @property
     def has_usage(self) -> bool:
@@ -161,7 +162,7 @@ def _settle_same_response(calls: Mapping[str, Candidate], verdict: dict[str, Ver
 
 
 def _settle_twins(calls: Mapping[str, Candidate], verdict: dict[str, Verdict]) -> None:
-    """Without a shared id: two *scopes*, one within the other in time, the same model and the same tokens.
+    """Without a shared id: two *scopes* of one service, one within the other in time, the same model and tokens.
 
     Matched one to one, so that equal calls made at once still count each. Where one has lost its usage, only a
     provider SDK's own span is taken for its twin, or a framework's for that of the SDK beneath it.
@@ -184,7 +185,7 @@ def _settle_twins(calls: Mapping[str, Candidate], verdict: dict[str, Verdict]) -
 
 
 def _is_twin(a: Candidate, b: Candidate) -> bool:
-    if a.scope == b.scope or _sort(a) != _sort(b) or not _contained(a, b):
+    if a.scope == b.scope or a.service != b.service or _sort(a) != _sort(b) or not _contained(a, b):
         return False
     if a.models and b.models and not a.models & b.models:
         return False

@@ -154,6 +154,7 @@ def _verdicts(tree: Tree) -> Mapping[str, Verdict]:
             start=call.start_time,
             end=call.end_time,
             stated=None if is_derived(call.not_counted_reason) else call.not_counted_reason,
+            service=call.service_name,
         )
         for call in calls
     )
