@@ -376,3 +376,9 @@ class NewSpans:
 @pytest.fixture
 def new_spans() -> NewSpans:
     return NewSpans()
+
+
+@pytest.fixture
+def python() -> str:
+    """The interpreter to run programs with; ``SPANLEDGER_TEST_PYTHON`` names another one that has spanledger."""
+    return os.environ.get("SPANLEDGER_TEST_PYTHON", sys.executable)

@@ -25,6 +25,7 @@ FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 30.0
 LOG_INTERVAL: Final = 60.0
 LONGEST_IMPORT: Final = 5.0
+CHANCE: Final = 1.0
 GLANCE: Final = 0.01
 """Seconds between two looks of one who waits for a flush."""
 
@@ -83,13 +84,14 @@ class Drainer:
         """Wait until everything this process has written so far is stored; False when *timeout* seconds did not do.
 
         The thread does the work, or another process that has the lease: a database that does not answer holds up
-        nobody for longer than he is willing to wait. In a program of a second the thread is still being imported,
-        which ends whatever the database does; the clock starts then.
+        nobody for longer than he is willing to wait. In a program of half a second the thread is still importing,
+        which ends whatever the database does: it always gets a chance to do something afterwards.
         """
         self._spool.seal()
-        if self._pid == os.getpid() and self._thread is not None:
-            self._loaded.wait(LONGEST_IMPORT)
         deadline = time.monotonic() + timeout
+        if self._pid == os.getpid() and self._thread is not None and not self._loaded.is_set():
+            self._loaded.wait(LONGEST_IMPORT)
+            deadline = max(deadline, time.monotonic() + min(timeout, CHANCE))
         urge = 0.0
         while self._spool.waiting():
             now = time.monotonic()

@@ -31,13 +31,6 @@ UNREADABLE: Final = "unreadable"
 
 _log = logging.getLogger(__name__)
 
-# A child forked while a thread imports would find modules half made, and wait for ever for whoever was making them.
-_IMPORTING: Final = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
-    )
-
 
 class Pipeline:
     """Keeps spans the moment they are handed over, and brings them to the database in a thread of its own.
@@ -68,9 +61,7 @@ class Pipeline:
         """The ledger, opened if need be. Raises `ConfigurationError` or `StoreUnavailable`."""
         with self._opening:
             if self._ledger is None:
-                with _IMPORTING:
-                    from . import custody, delivery  # noqa: F401  # what the drainer will ask for
-                    from .ledger import Ledger
+                from .ledger import Ledger
 
                 self._ledger = Ledger.open(self._settings, engine=self._engine)
             return self._ledger

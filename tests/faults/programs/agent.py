@@ -1,7 +1,7 @@
 """An agent that writes down, outside of everything that is tested, which spans it was told are safe.
 
-``agent.py MODE DATABASE_URL SPOOL ACKS [OPTION=VALUE …]``. An id is written to ACKS (``o`` for one that was opened, ``e``
-for one that ended) after the call that acknowledged it has returned, by one write of a line to a file opened to append.
+``agent.py MODE DATABASE_URL SPOOL ACKS [OPTION=VALUE …]``. An id is written to ACKS (``o`` for a span that was opened,
+``e`` for one that ended) after the call that acknowledged it has returned, by one write to a file opened to append.
 """
 
 import multiprocessing
@@ -102,8 +102,6 @@ def _work_until_killed(agent: Agent) -> None:
 
 def leave(agent: Agent) -> None:
     """End 100 spans, leave one open, and go in the way that is asked for. Prints when it began to go."""
-    if "black_hole" in agent.options:
-        time.sleep(0.0)
     agent.trace()
     root = agent.open()
     how = agent.options["how"]
@@ -114,8 +112,6 @@ def leave(agent: Agent) -> None:
         child.join()
     else:
         _end_a_hundred(agent, root)
-    if settle := float(agent.options.get("settle", 0)):
-        time.sleep(settle)
     print(time.time(), flush=True)
     WAYS[how]()
 
