@@ -111,15 +111,15 @@ def read_family(
 
 
 def _standing(connection: Connection, backend: Backend, traces: Collection[str]) -> Family:
-    def read(statement: Select[Any], kind: type[Node]) -> list[Node]:
-        trace_id = statement.selected_columns["trace_id"]
-        return [kind(*row) for row in connection.execute(statement.where(backend.among(trace_id, traces)))]
+    def read(table: Table, statement: Select[Any], kind: type[Node]) -> list[Node]:
+        rows = connection.execute(statement.where(backend.among(table.c.trace_id, traces)))
+        return [kind(*row) for row in rows]
 
     return Family(
-        read(EXECUTIONS, ExecutionNode),
-        read(LLM_CALLS, CallNode),
-        read(BRIDGES, Bridge),
-        read(CONTENTS, Content),
+        read(execution_logs, EXECUTIONS, ExecutionNode),
+        read(llm_call_logs, LLM_CALLS, CallNode),
+        read(bridge_spans, BRIDGES, Bridge),
+        read(content_events, CONTENTS, Content),
     )
 
 

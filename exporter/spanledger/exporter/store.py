@@ -175,14 +175,17 @@ class Store:
         return Deleted(gone[execution_logs.name], gone[llm_call_logs.name])
 
     def _write(self, connection: Connection, batch: Batch) -> int:
-        batch = self._undeleted(connection, batch)
+        any_deleted = connection.scalar(select(exists().select_from(tombstones)))
+        if any_deleted:
+            batch = self._undeleted(connection, batch)
         traces = {row.trace_id for _, rows in _by_table(batch) for row in rows}
         family = read_family(connection, self.backend, traces, batch.llm_calls, batch.contents)
         settlement = settle(batch, family)
         # Which run a row belongs to is known only now; without the rows of a deleted one the rest is settled anew.
-        if dead := self._tombstones(connection, EXECUTION, {row.execution_id for row in _runs(settlement.batch)}):
+        if any_deleted:
+            dead = self._tombstones(connection, EXECUTION, {row.execution_id for row in _runs(settlement.batch)})
             batch = _without(batch, {row.id for row in _runs(settlement.batch) if row.execution_id in dead})
-            settlement = settle(batch, family)
+            settlement = settle(batch, family) if dead else settlement
         self._apply(connection, settlement, family)
         return len(batch.executions) + len(batch.llm_calls) + len(batch.contents)
 
