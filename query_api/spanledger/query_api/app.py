@@ -1,7 +1,7 @@
 """`create_app`: the service as a Starlette application."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from anyio import CapacityLimiter, to_thread
@@ -24,8 +24,11 @@ WRITERS: Final = 2
 """Threads that record spans. SQLite has one writer anyway; on PostgreSQL two reach a third more than one."""
 
 
-def create_app(ledger: Ledger, settings: Settings) -> Starlette:
-    """The service over *ledger*. It does not close the ledger: whoever opened it does."""
+def create_app(ledger: Ledger, settings: Settings, *, grpc_port: int | None = None) -> Starlette:
+    """The service over *ledger*. It does not close the ledger: whoever opened it does.
+
+    With *grpc_port* it takes OTLP over gRPC as well, on ``settings.host``, while it lives.
+    """
     metrics, openapi, pages = Metrics(), document(ROUTES), Pages()
     routes = as_starlette(ROUTES)
     paths = {route.endpoint: route.path for route in routes}
@@ -34,7 +37,7 @@ def create_app(ledger: Ledger, settings: Settings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         # As many questions at once as there are connections for them: the others wait in line, and do not time out.
         to_thread.current_default_thread_limiter().total_tokens = max(1, _connections(ledger.store.engine) - WRITERS)
-        yield State(
+        state = State(
             ledger=ledger,
             settings=settings,
             metrics=metrics,
@@ -42,6 +45,12 @@ def create_app(ledger: Ledger, settings: Settings) -> Starlette:
             pages=pages,
             writers=CapacityLimiter(WRITERS),
         )
+        async with AsyncExitStack() as stack:
+            if grpc_port is not None:
+                from .receivers import grpc  # takes as long to import as all the rest, for an option few need
+
+                await stack.enter_async_context(grpc.serving(state, settings.host, grpc_port))
+            yield state
 
     return Starlette(
         routes=routes,

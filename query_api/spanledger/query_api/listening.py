@@ -31,6 +31,13 @@ def bind(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def free_port(host: str, port: int) -> int:
+    """A port that was free a moment ago, for a server that binds by itself. Raises `ConfigurationError` as `bind`."""
+    with bind(host, port) as listener:
+        free: int = listener.getsockname()[1]
+        return free
+
+
 def address(listener: socket.socket) -> str:
     """``http://host:port`` of a bound socket."""
     host, port = listener.getsockname()[:2]
