@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -146,7 +146,8 @@ def _add(total: list[Any], row: Row[Any], new: Charge) -> None:
 
 
 def _write(connection: Connection, updates: Sequence[tuple[Row[Any], Charge]]) -> None:
-    former = [{"call_id": row.id, **{name: getattr(row, name) for name in MONEY}} for row, _ in updates]
+    now = datetime.now(UTC)  # SQLite's own clock counts milliseconds: a row may be charged twice in one
+    former = [{"call_id": row.id, "replaced_at": now} | {n: getattr(row, n) for n in MONEY} for row, _ in updates]
     connection.execute(insert(former_charges), former)
     statement = (
         update(llm_call_logs)
