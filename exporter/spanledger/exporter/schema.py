@@ -341,3 +341,30 @@ former_charges: Final = Table(
     Column("cost_source", String),
     Column("price_ref", String),
 )
+
+# Who may ask the service. Of a key only the SHA-256 of its secret is here: nobody who reads this table can use one.
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", String, nullable=False),  # separated by spaces
+    Column("created_at", Timestamp, nullable=False, server_default=Now()),
+    Column("expires_at", Timestamp),
+    Column("last_used_at", Timestamp),  # to the minute
+    Column("revoked_at", Timestamp),
+)
+
+# Who did what to the books. Only appended to; each entry's digest covers the one before, see `audit`.
+audit_log: Final = Table(
+    "audit_log",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("time", Timestamp, nullable=False),
+    Column("actor", String, nullable=False),  # the id of an API key, or who ran a command
+    Column("action", String, nullable=False),
+    Column("object", String, nullable=False),
+    Column("row_count", Integer),
+    Column("digest", String(64), nullable=False),
+)

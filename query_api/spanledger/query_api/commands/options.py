@@ -1,6 +1,7 @@
 """What the commands share: options that are also ``SPANLEDGER_*`` variables, and settings made from both."""
 
 import argparse
+import getpass
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Final, NamedTuple
@@ -99,6 +100,14 @@ def shown(database_url: str) -> str:
         return make_url(database_url).render_as_string(hide_password=True)
     except ArgumentError:
         return "the database"
+
+
+def operator() -> str:
+    """Who runs this command, for the audit log."""
+    try:
+        return f"command line: {getpass.getuser()}"
+    except (OSError, KeyError):  # a container's user without a name
+        return "command line"
 
 
 def _variable(flag: str) -> str:
