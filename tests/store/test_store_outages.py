@@ -263,7 +263,9 @@ def test_a_reader_sees_one_state_and_stops_no_writer(store, rows):
         assert connection.scalar(count) == 0
 
 
-def test_transactions_that_deadlock_are_repeated(postgresql, rows):
+def test_transactions_that_deadlock_are_repeated(postgresql, rows, monkeypatch):
+    soon = {"deadlock_timeout": "50ms", "lock_timeout": "30s"}
+    monkeypatch.setattr(postgresql_backend, "SESSION", {**postgresql_backend.SESSION, **soon})
     store = Store.open(postgresql)
     store.write(Batch([rows.execution(1), rows.execution(2)]))
     both = threading.Barrier(2)

@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
+from spanledger.exporter.backends import postgresql as postgresql_backend
+from spanledger.exporter.backends import sqlite as sqlite_backend
 from spanledger.exporter.records import Batch
 from spanledger.exporter.schema import llm_call_logs
 from spanledger.exporter.store import Store
@@ -15,6 +17,15 @@ from spanledger.exporter.store import Store
 WRITERS = 4
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what these tests are about
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A machine that is busy with other things makes writers wait; that is not what these tests are about."""
+    monkeypatch.setattr(sqlite_backend, "BUSY_SECONDS", 60.0)
+    monkeypatch.setattr(postgresql_backend, "TRANSACTION_SECONDS", 60.0)
+    limits = {"lock_timeout": "60s", "statement_timeout": "60s"}
+    monkeypatch.setattr(postgresql_backend, "SESSION", {**postgresql_backend.SESSION, **limits})
 
 
 def test_threads_that_write_overlapping_traces_agree(store, rows, dump, counts):
