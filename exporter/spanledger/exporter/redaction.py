@@ -7,13 +7,14 @@ not store content at all sets the policy. Token counts, costs and ``usage_raw`` 
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeVar
 
 import orjson
 
 from .records import Content, Execution, LLMCall
-from .secret_patterns import is_suspect, mask, mask_secrets, names_a_credential
+from .secret_patterns import is_suspect, mask, mask_secrets, may_hold_quoted, name_credentials, names_a_credential
 
 Policy = Literal["full", "metadata", "none"]
 Hook = Callable[[str], str]
@@ -22,6 +23,10 @@ Row = TypeVar("Row", Execution, LLMCall)
 _EXECUTION_CONTENT: Final = ("input_data", "output_data")
 _CALL_CONTENT: Final = ("prompt", "response")
 _ERRORS: Final = ("error_message", "error_stacktrace")
+_EXECUTION_TEXTS: Final = (*_EXECUTION_CONTENT, *_ERRORS, "metadata")
+_CALL_TEXTS: Final = (*_CALL_CONTENT, *_ERRORS, "metadata")
+_execution_texts: Final = attrgetter(*_EXECUTION_TEXTS)
+_call_texts: Final = attrgetter(*_CALL_TEXTS)
 _JSON: Final = ("input_data", "output_data", "metadata")
 
 _SIZE_ONLY: Final = '{"redacted":"metadata","chars":'
@@ -50,27 +55,33 @@ class Redactor:
         self._content = content
         self._secrets = secrets
         self._hook = hook
+        self._keeps_all_but_secrets = content == "full" and secrets and hook is None
 
     def execution(self, row: Execution) -> Execution:
         """The row as it may be stored; the same object if nothing changed."""
-        return self._row(row, _EXECUTION_CONTENT)
+        texts = _execution_texts(row)
+        return row if self._takes(texts) else self._row(row, _EXECUTION_TEXTS, texts)
 
     def llm_call(self, row: LLMCall) -> LLMCall:
         """The row as it may be stored; the same object if nothing changed."""
-        return self._row(row, _CALL_CONTENT)
+        texts = _call_texts(row)
+        return row if self._takes(texts) else self._row(row, _CALL_TEXTS, texts)
 
     def content(self, row: Content) -> Content:
         """The log record as it may be stored. Under a policy without content its body is null."""
         body = self.text(row.body if self._content == "full" else _attributes_only(row.body))
         return row if body == row.body else row._replace(body=body or _NO_CONTENT)
 
-    def _row(self, row: Row, content: tuple[str, ...]) -> Row:
+    def _takes(self, texts: Sequence[str | None]) -> bool:
+        """Whether nothing about *texts* may have to change: one look for all, and hardly a row needs another."""
+        return self._keeps_all_but_secrets and _are_harmless([text for text in texts if text])
+
+    def _row(self, row: Row, columns: Sequence[str], texts: Sequence[str | None]) -> Row:
         changes: dict[str, Any] = {}
-        for column in (*content, *_ERRORS, "metadata"):
-            text = getattr(row, column)
+        for column, text in zip(columns, texts, strict=True):
             if text is None:
                 continue
-            allowed = self._allowed(text, column, content)
+            allowed = self._allowed(text, column)
             clean = allowed if column in _JSON and _is_number(allowed) else self.text(allowed)
             if clean != text:
                 changes[column] = clean
@@ -78,7 +89,7 @@ class Redactor:
                 changes["sanitized"] = True
         return row._replace(**changes) if changes else row
 
-    def _allowed(self, text: str, column: str, content: tuple[str, ...]) -> str | None:
+    def _allowed(self, text: str, column: str) -> str | None:
         """What the content policy leaves of a column."""
         if self._content == "full" or column in _ERRORS:
             return text
@@ -154,18 +165,40 @@ def _dumps(document: Any) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def _has_credential(value: Any) -> bool:
-    """Whether a JSON document, or one written as text inside it, has a value under the name of a credential."""
-    if isinstance(value, str):
-        return value.startswith(_JSON_STARTS) and (nested := _document(value)) is not None and _has_credential(nested)
-    if isinstance(value, dict):
-        for key in value:
-            if names_a_credential(key) and value[key]:
-                return True
-        value = value.values()
-    elif not isinstance(value, list):
+def _are_harmless(texts: Sequence[str]) -> bool:
+    """Whether none of *texts* can hold a secret. False may be wrong, True never is."""
+    if is_suspect("\n".join(texts)):  # no shape is hidden by a line break, or by what stands behind it
         return False
-    return any(map(_has_credential, value))
+    try:
+        for text in texts:
+            document = _document(text)
+            if may_hold_quoted(text) if document is None else _has_credential(document, "\\" in text):
+                return False
+    except RecursionError:
+        return False
+    return True
+
+
+def _has_credential(value: Any, escapes: bool = True) -> bool:
+    """Whether a JSON document, or one written as text inside it, has a value under the name of a credential.
+
+    Names in text inside a document have their quotes escaped: text without *escapes* has none to look for.
+    """
+    kind = type(value)  # orjson makes no subclasses
+    if kind is str:
+        return value[:1] in _JSON_STARTS and (nested := _document(value)) is not None and _has_credential(nested)
+    if kind is dict:
+        if name_credentials(value) and any(value[key] for key in value if names_a_credential(key)):
+            return True
+        value = value.values()
+    elif kind is not list:
+        return False
+    for item in value:
+        if type(item) is str and not (escapes and item[:1] in _JSON_STARTS):
+            continue  # nearly all are: not worth a call
+        if _has_credential(item, escapes):
+            return True
+    return False
 
 
 def _attributes_only(body: str) -> str:

@@ -10,6 +10,7 @@ import string
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 # Prefixes whose tail is one unbroken run of letters and digits: identifiers in snake_case never have one that long.
@@ -80,12 +81,18 @@ _NAMES: Final = (
     *("passphrase", "passwd", "password", "pwd", "secret"),
 )
 _LONGEST_NAME: Final = 32
+_end_of: Final = itemgetter(slice(-_LONGEST_NAME, None))
 _COMPACT_NAMES: Final = tuple(name.replace("_", "") for name in _NAMES)
 
 
 def names_a_credential(key: str) -> bool:
     """Whether a value under this name is a credential: ``password``, ``X-Api-Key``, ``OPENAI_API_KEY``."""
-    return _ends_like_a_credential(key[-_LONGEST_NAME:])
+    return _ends_like_a_credential(_end_of(key))
+
+
+def name_credentials(keys: Iterable[str]) -> bool:
+    """Whether a value under one of these names is a credential. Runs over every document, hence without a loop."""
+    return any(map(_ends_like_a_credential, map(_end_of, keys)))
 
 
 @lru_cache(maxsize=4096)
@@ -240,13 +247,18 @@ SHAPES: Final = (
     ),
 )
 
+_RANDOM: Final = tuple(shape for shape in SHAPES if shape.random)
+_STATED: Final = tuple(shape for shape in SHAPES if not shape.random)
+
 # A quoted name before a quoted value, for text that is not a JSON document (in one, the keys are asked).
 _QUOTED: Final = Shape(
-    _contains('":', "':"),
+    lambda text: ":" in text and ('":' in text or "':" in text),
     re.compile(rf"([\"']{_after_a_name('.')}: ?[\"'])([^\"'\\\n]{{1,400}}+)(?=[\"'])", re.I),
     _assigned,
     random=False,
 )
+
+may_hold_quoted: Final = _QUOTED.suspect
 
 RUN: Final = 16
 _BEFORE: Final = len(" Bearer    ")
@@ -270,9 +282,12 @@ def runs(text: str) -> str:
 def is_suspect(text: str) -> bool:
     """Whether a JSON document is worth taking apart for `mask_secrets`. Cheap: a few passes at memory speed."""
     in_runs = runs(text)
-    for suspect, pattern, _, random in SHAPES:
-        searched = in_runs if random else text
-        if searched and suspect(searched) and pattern.search(searched):
+    return bool(in_runs and _finds(_RANDOM, in_runs)) or _finds(_STATED, text)
+
+
+def _finds(shapes: Iterable[Shape], text: str) -> bool:
+    for suspect, pattern, _, _ in shapes:  # noqa: SIM110 - a generator doubles the cost of what runs over every text
+        if suspect(text) and pattern.search(text):
             return True
     return False
 
