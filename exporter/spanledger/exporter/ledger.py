@@ -55,10 +55,11 @@ class Ledger:
         that can never be stored is rejected in the receipt and takes no other span with it.
         """
         prepared = self.prepare(spans)
-        refused = self.commit(prepared.batch).rejected
-        reasons = [*prepared.rejected, *dict(refused).values()]
-        recorded = len(spans) - prepared.skipped - len(reasons)
-        return Receipt(len(spans), recorded, prepared.skipped, len(reasons), tuple(dict.fromkeys(reasons)))
+        written = self.commit(prepared.batch)
+        reasons = [*prepared.rejected, *dict(written.rejected).values()]
+        skipped = prepared.skipped + _deleted(prepared.batch, written)
+        recorded = max(0, len(spans) - skipped - len(reasons))
+        return Receipt(len(spans), recorded, len(spans) - recorded - len(reasons), len(reasons), _distinct(reasons))
 
     def prepare(self, spans: Sequence[SpanData]) -> Mapped:
         """The rows of *spans*, redacted and priced: the first half of `record`, which needs no database."""
@@ -77,13 +78,22 @@ class Ledger:
     def record_events(self, events: Sequence[LogEvent]) -> Receipt:
         """Store the content that log records carry for spans (before or after them); other records are skipped."""
         contents = [self.redactor.content(content) for content in map_events(events)]
-        refused = self.commit(Batch(contents=contents)).rejected
-        reasons = [reason for _, reason in refused]
-        recorded = len(contents) - len(refused)
-        return Receipt(len(events), recorded, len(events) - len(contents), len(refused), tuple(dict.fromkeys(reasons)))
+        written = self.commit(Batch(contents=contents))
+        reasons = [reason for _, reason in written.rejected]
+        skipped = len(events) - written.stored - len(reasons)
+        return Receipt(len(events), written.stored, skipped, len(reasons), _distinct(reasons))
 
     def close(self) -> None:
         self.store.close()
 
     def _priced(self, call: LLMCall) -> LLMCall:
         return call._replace(**charge(self.prices, call).columns())
+
+
+def _deleted(batch: Batch, written: Written) -> int:
+    """How many rows of *batch* were left out because what they belong to was deleted."""
+    return len(batch.executions) + len(batch.llm_calls) - written.stored - len(written.rejected)
+
+
+def _distinct(reasons: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reasons))

@@ -69,9 +69,10 @@ LINK_WINDOW: Final = timedelta(minutes=5)
 class Family(NamedTuple):
     """The rows that already stand and may matter: those of every trace the batch touches, and of linked traces.
 
-    A trace is linked to one in the family, until no more is found, by two calls that may be the same request: both of
-    the same *response_id* and within `LINK_WINDOW`; or of different scopes, one of them without a parent span, with
-    equal token counts (or none on one side) and overlapping in time.
+    A trace is linked to one in the family, a few links far, by two calls that overlap in time, begun at most
+    `LINK_WINDOW` apart, and may be the same request: of the same *response_id*; or of different scopes, one of them
+    without a parent span, with equal token counts (or none on one side). Also by a log record that names no span and
+    may have been written in either.
     """
 
     executions: Sequence[ExecutionNode] = ()
