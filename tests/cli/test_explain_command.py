@@ -1,8 +1,10 @@
 """`spanledger explain`: any name of a call shows its arithmetic; a wrong one is a sentence."""
 
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,12 @@ def test_what_is_no_call_is_one_sentence(name: str, status: int, sentence: str, 
     assert (ended, printed) == (status, "")
     assert said.startswith(f"spanledger: {sentence}")
     assert len(said.splitlines()) == 1
+
+
+def test_the_cost_page_shows_what_is_printed(database_url: str, explain: Explain) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+    shown = re.search(r"<!-- explained -->\n```\n(.*?)```", page, re.DOTALL)
+    assert shown
+    recorded(database_url, TWO_CALLS)
+    _, text, _ = explain(shown[1].split()[1].rstrip(":"))
+    assert text == re.sub(r"genai-prices \S+", f"genai-prices {version('genai-prices')}", shown[1])

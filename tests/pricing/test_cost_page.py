@@ -36,3 +36,11 @@ def test_every_key_of_the_file_is_explained() -> None:
 
     table = PAGE.partition("| key | meaning |")[2].partition("\n\n")[0]
     assert {key for key in _KEYS if f"`{key}`" not in table} == set()
+
+
+def test_every_rule_about_the_input_is_explained() -> None:
+    from spanledger.exporter import usage
+
+    rules = {v for v in vars(usage).values() if isinstance(v, str) and v.startswith(("inclusive: ", "exclusive: "))}
+    assert len(rules) == 7
+    assert {rule for rule in rules | {usage.NO_USAGE} if f"| *{rule}* |" not in PAGE} == set()

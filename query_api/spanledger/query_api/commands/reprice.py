@@ -14,7 +14,7 @@ from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.reprice import Difference, Repriced, reprice
 
 from ..answers import as_json
-from ..tables import money, number, titled
+from ..tables import UNKNOWN, money, number, titled
 from .options import Command, Options, open_ledger
 from .purge import moment
 
@@ -86,18 +86,15 @@ def _show(repriced: Repriced, arguments: argparse.Namespace, *, written: bool) -
 
 
 def _numbers(difference: Difference) -> tuple[str, ...]:
-    change = difference.after - difference.before
-    sign = "+" if change > 0 else "-" if change < 0 else ""
-    return (
-        number(difference.calls),
-        _dollars(difference.before),
-        _dollars(difference.after),
-        sign + _dollars(abs(change)),
-    )
+    before = None if difference.newly_priced == difference.calls else difference.before
+    after = None if difference.no_longer_priced == difference.calls else difference.after
+    change = None if before is None or after is None else after - before
+    sign = "+" if change and change > 0 else ""
+    return number(difference.calls), _dollars(before), _dollars(after), sign + _dollars(change)
 
 
-def _dollars(amount: Decimal) -> str:
-    return money(float(amount))
+def _dollars(amount: Decimal | None) -> str:
+    return UNKNOWN if amount is None else money(float(amount)).replace("$-", "-$")
 
 
 def _confirmed(changed: int) -> bool:
