@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Table, make_url, select
+from sqlalchemy import Table, func, make_url, select
 
 from spanledger.exporter.backends import BACKENDS
 from spanledger.exporter.frames import Kind, span_body
@@ -94,6 +94,15 @@ class World:
         try:
             with store.reading() as connection:
                 return list(connection.execute(select(table)).mappings())
+        finally:
+            store.close()
+
+    def count(self) -> int:
+        """How many calls are stored."""
+        store = Store.open(self.url)
+        try:
+            with store.reading() as connection:
+                return connection.scalar(select(func.count()).select_from(llm_call_logs)) or 0
         finally:
             store.close()
 
@@ -173,6 +182,7 @@ class Proxy:
         self._hears.set()
         self.delay = 0.0
         self._sockets: list[socket.socket] = []
+        self._deaf: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = url.set(host="127.0.0.1", port=self.port, query={}).render_as_string(hide_password=False)
@@ -190,6 +200,11 @@ class Proxy:
         for each in self._sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def cut_off_from_the_server(self) -> None:
+        """Connections that stand go on being acknowledged and never answered; new ones work."""
+        for each in self._sockets:
+            self._deaf.add(each)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -213,7 +228,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while received := source.recv(65536):
                 time.sleep(self.delay)
-                if self._hears.is_set():
+                if self._hears.is_set() and source not in self._deaf:
                     sink.sendall(received)
             sink.shutdown(socket.SHUT_RDWR)
 

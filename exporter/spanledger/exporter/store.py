@@ -50,6 +50,17 @@ LEFT_OVERS: Final = (
 )
 """Tables of what other rows need: their time, and the columns they share with whom they are for."""
 
+INDIGESTIBLE: Final = (
+    StoreRejected,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What only data can cause, our own mistakes with it included: trying again would give the same."""
+
 PORTION: Final = 1000
 """Rows that `Store.purge` deletes in one transaction: some ten milliseconds in which writers wait."""
 
@@ -131,14 +142,16 @@ class Store:
         """Store *batch* durably, with all it changes in rows that already stand, in one transaction.
 
         Idempotent: a redelivered row changes nothing, and a row's state only moves forward. Rows of something that was
-        deleted are left out. A row the database refuses is rejected alone; its neighbours are stored.
+        deleted are left out. A row the database refuses, or that we cannot settle, is rejected alone; its neighbours
+        are stored.
         """
         try:
             return Written(self.backend.transact(lambda connection: self._write(connection, batch)))
-        except StoreRejected as refusal:
+        except INDIGESTIBLE as refusal:
             rows = [row for _, rows in _by_table(batch) for row in rows]
             if len(rows) == 1:
-                return Written(0, [(rows[0].id, str(refusal))])
+                reason = str(refusal) if isinstance(refusal, StoreRejected) else f"{type(refusal).__name__}: {refusal}"
+                return Written(0, [(rows[0].id, reason)])
             half = len(rows) // 2
             first, second = self.write(_of(rows[:half])), self.write(_of(rows[half:]))
             return Written(first.stored + second.stored, [*first.rejected, *second.rejected])

@@ -8,7 +8,7 @@ output leaves thoughts out. A dialect says what its emitter is known to do; arit
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from .values import tokens
+from .values import MAX_INT, tokens
 
 AS_REPORTED: Final = "inclusive: OTel's meaning, no sign against it"
 NO_CACHE: Final = "inclusive: no cached tokens to disagree about"
@@ -60,7 +60,12 @@ def interpret(draft: Mapping[str, Any]) -> Usage:
     if output is None and input_tokens is not None and total is not None and total >= input_tokens:
         output = total - input_tokens
     known = total if input_tokens is None or output is None else input_tokens + output
-    return Usage(input_tokens, output, known, read, write, reasoning, rule)
+    return Usage(_clamped(input_tokens), _clamped(output), _clamped(known), read, write, _clamped(reasoning), rule)
+
+
+def _clamped(count: int | None) -> int | None:
+    """Sums of counts that fit a column need not fit it themselves."""
+    return count if count is None else min(count, MAX_INT)
 
 
 def _input_rule(reported: int | None, output: int | None, total: int | None, cached: int, excludes: bool) -> str:

@@ -14,6 +14,8 @@ import orjson
 MAX_INT: Final = 2**31 - 1
 """The largest value of an SQL INTEGER; more tokens or milliseconds than that are clamped."""
 SURROGATES: Final = re.compile("[\ud800-\udfff]")
+ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""A NUL as JSON text has it. Behind an odd backslash it is none: there JSON quotes text that quotes JSON."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = 2**63 - 1
 """Nanoseconds; spans that claim to start later (year 2262) are clamped."""
@@ -131,11 +133,11 @@ def moment(nanoseconds: int) -> datetime:
 
 def sanitize(value: str) -> str:
     """Text that every database takes: NUL as its picture, lone surrogates as the replacement character."""
-    return SURROGATES.sub("\ufffd", value.replace("\x00", "\u2400").replace("\\u0000", "\u2400"))
+    return SURROGATES.sub("\ufffd", ESCAPED_NUL.sub("\\1\u2400", value.replace("\x00", "\u2400")))
 
 
 def is_clean(value: str) -> bool:
-    if "\x00" in value or "\\u0000" in value:
+    if "\x00" in value or ("\\u0000" in value and ESCAPED_NUL.search(value)):
         return False
     return value.isascii() or _encodes(value)
 

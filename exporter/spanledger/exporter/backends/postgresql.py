@@ -105,6 +105,7 @@ class PostgreSQL(Backend):
             pool_size=CONNECTIONS,
             max_overflow=0,
             pool_timeout=POOL_SECONDS,
+            json_deserializer=orjson.loads,  # a large float comes back as all its digits, and is to be a float again
             connect_args={"connect_timeout": CONNECT_SECONDS, "fallback_application_name": "spanledger"},
         )
         event.listen(engine, "connect", _prepare)
@@ -217,8 +218,9 @@ def _prepare(driver_connection: psycopg.Connection[Any], _: object) -> None:
     settings = sql.SQL("; ").join(
         sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in SESSION.items()
     )
-    driver_connection.execute(settings)
-    driver_connection.commit()
+    with _socket_deadline(driver_connection, PING_SECONDS):
+        driver_connection.execute(settings)
+        driver_connection.commit()
 
 
 def _ping(driver_connection: psycopg.Connection[Any], _: ConnectionPoolEntry, __: object) -> None:
