@@ -169,3 +169,13 @@ def test_a_span_that_ends_meanwhile_is_charged_what_it_used_in_the_end(
     assert (row.status, row.output_tokens, row.total_cost) == ("completed", 100, 0.00042)
     assert repriced.differences[0].before == Decimal("0.00021")
     assert [row.total_cost for row in former(ledger)] == [0.00021]
+
+
+def test_what_a_call_was_charged_before_goes_when_the_call_goes(ledger: Ledger, doubled: PriceBook, chat: Chat) -> None:
+    ledger.record([chat(1), chat(2, day=1), chat(3, day=2)])
+    reprice(ledger.store, doubled, EVER, write=True)
+    first, second, third = calls(ledger)
+    ledger.store.delete_execution(first.execution_id)
+    assert {row.call_id for row in former(ledger)} == {second.id, third.id}
+    ledger.store.purge(NOON + timedelta(days=1, hours=1))
+    assert [row.call_id for row in former(ledger)] == [third.id]

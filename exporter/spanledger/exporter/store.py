@@ -33,7 +33,16 @@ from .family import read_family
 from .lineage import settle
 from .nodes import CallNode, Change, ExecutionNode, Family, Settlement
 from .records import Batch, Bridge, Content, Execution, LLMCall
-from .schema import Now, bridge_spans, content_events, execution_logs, llm_call_logs, metadata, tombstones
+from .schema import (
+    Now,
+    bridge_spans,
+    content_events,
+    execution_logs,
+    former_charges,
+    llm_call_logs,
+    metadata,
+    tombstones,
+)
 from .spans import row_id_of
 
 ROWS: Final = (execution_logs, llm_call_logs)
@@ -184,6 +193,9 @@ class Store:
             nobody_s = and_(*(~exists().where(*(rows.c[name] == table.c[name] for name in whose)) for rows in ROWS))
             for _ in self._walk(table, table.c.id, true(), and_(table.c[moment] < older_than, nobody_s)):
                 pass
+        charged = former_charges.c.call_id
+        for _ in self._walk(former_charges, charged, true(), ~exists().where(llm_call_logs.c.id == charged)):
+            pass
         self.backend.transact(lambda c: c.execute(delete(tombstones).where(tombstones.c.created_at < older_than)))
         return Deleted(gone[execution_logs.name], gone[llm_call_logs.name])
 
@@ -260,6 +272,7 @@ class Store:
         contents = {content.id for content in family.contents} - {content.id for content in kept.contents}
         for table, ids in zip(TABLES, (executions, calls, bridges, contents), strict=True):
             connection.execute(delete(table).where(self.backend.among(table.c.id, ids)))
+        connection.execute(delete(former_charges).where(self.backend.among(former_charges.c.call_id, calls)))
         buried = [(EXECUTION, execution_id), *((ROW, id) for id in sorted(executions | calls | bridges))]
         connection.execute(insert(tombstones), [{"kind": kind, "value": value} for kind, value in buried])
         # A call that was the duplicate of a deleted one counts again.

@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table
 
-from spanledger.exporter.charges import NO_OUTPUT
 from spanledger.exporter.counting import ROLLUP_CALL
 from spanledger.exporter.pricing import PriceBook
 from spanledger.exporter.providers import UNKNOWN
 from spanledger.exporter.schema import execution_logs, llm_call_logs
+from spanledger.exporter.usage import NO_OUTPUT
 
 from .endpoints.llm_calls import explained
 from .parameters import DEFAULT_WINDOW, Asked

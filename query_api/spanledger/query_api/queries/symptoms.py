@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Select, Table, Text, and_, case, cast, exists, extract, func, or_, select
 
-from spanledger.exporter.charges import NO_OUTPUT
 from spanledger.exporter.counting import DUPLICATE_OF
 from spanledger.exporter.records import COMPLETED, STARTED
 from spanledger.exporter.schema import bridge_spans, dead_letters, deliveries, execution_logs, llm_call_logs
-from spanledger.exporter.usage import UNSAID
+from spanledger.exporter.usage import NO_OUTPUT, UNSAID
 
 from ..parameters import Asked
 from .analytics import MAX_GROUPS
