@@ -252,6 +252,28 @@ def test_a_tools_definition_is_no_call() -> None:
     assert messages_from([{"role": "tool", "content": definition}]) == [{"role": "tool", "content": [definition]}]
 
 
+TEXT = {"type": "text", "content": "Sunny."}
+
+
+@pytest.mark.parametrize("role", ["user", "Model", "", None])
+@pytest.mark.parametrize("finish", [{}, {"finish_reason": "stop"}, {"finish_reason": None}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"content": said} for said in ("Sunny.", "", None, '{"a": 1}', '[{"type": "text", "text": "Sunny."}]')),
+        *({"parts": parts} for parts in ([TEXT], [], [TEXT, TEXT], [{**TEXT, "content": ""}], [{**TEXT, "x": 1}])),
+        *({"parts": [{**TEXT, "type": kind}]} for kind in ("reasoning", "refusal", None)),
+        {"parts": [TEXT], "content": "Rainy."},
+    ],
+)
+def test_a_plain_message_reads_the_same_with_a_key_nobody_knows(
+    role: str | None, finish: dict[str, Any], body: dict[str, Any]
+) -> None:
+    """Plain messages are read by a shorter way."""
+    message = {"role": role, **body, **finish}
+    assert messages_from([message]) == messages_from([{**message, "unknown": 1}])
+
+
 def test_nothing_said_is_nothing() -> None:
     nothing: list[Any] = [None, "", [], "[]"]
     assert [messages_from(value) for value in nothing] == [[], [], [], []]

@@ -87,15 +87,15 @@ def messages_from(value: Any, role: str = "user", depth: int = MAX_DEPTH) -> lis
     if isinstance(value, dict):
         return _from_mapping(value, role, depth)
     if isinstance(value, list | tuple):
-        if all(isinstance(item, dict) and _is_part(item) for item in value):
+        if all(map(_is_part, value)):
             return [_message({"content": value}, role)]
         messages: list[Message] = []
         for item in value:
             if isinstance(item, dict) and "role" in item:
-                messages.append(_message(item, role))
+                messages.append(_spoken(item, role) or _message(item, role))
             else:
                 messages += _from_item(item, role, depth)
-        return _with_reasons(messages)
+        return _with_reasons(messages) if len(messages) > 1 else messages
     return [{"role": role, "content": _plain(value)}]
 
 
@@ -157,12 +157,35 @@ def _is_message(value: dict[str, Any]) -> bool:
     return value.keys() <= MESSAGE_KEYS
 
 
-def _is_part(value: dict[str, Any]) -> bool:
-    if "role" in value or "lc" in value or "additional_kwargs" in value or isinstance(value.get("data"), dict):
+def _is_part(value: Any) -> bool:
+    if (
+        not isinstance(value, dict)
+        or "role" in value
+        or "lc" in value
+        or "additional_kwargs" in value
+        or isinstance(value.get("data"), dict)
+    ):
         return False
     if value.get("type") == "message" or isinstance(value.get("content", value.get("message")), dict):
         return False
     return "type" in value or "text" in value or "content" in value or not NESTED.isdisjoint(value)
+
+
+def _spoken(item: dict[str, Any], role: str) -> Message | None:
+    """What `_message` makes of an item that has a role, one text and nothing else but a reason: nearly every one."""
+    said, finish = item.get("content"), item.get("finish_reason")
+    if (parts := item.get("parts")) is not None:
+        if not isinstance(parts, list) or len(parts) != 1 or not isinstance(part := parts[0], dict):
+            return None
+        said = part.get("content") if len(part) == 2 and part.get("type") == "text" else None
+    elif isinstance(said, str) and said[:1] in ("[", "{"):
+        return None
+    if not said or not isinstance(said, str) or len(item) != 2 + ("finish_reason" in item):
+        return None
+    message = {"role": _role(item["role"], role), "content": said}
+    if finish:
+        message["finish_reason"] = finish
+    return message
 
 
 def _message(value: Any, role: str) -> Message:
