@@ -74,7 +74,7 @@ def serving(clean_environment: dict[str, str], tmp_path: Path) -> Serving:
                 said += line
                 if until in line:
                     break
-            address = re.search(r"http://[\d.]+:\d+", said)
+            address = re.search(r"https?://[\d.]+:\d+", said)
             assert address is not None, said
             yield Running(address[0], process)
         finally:

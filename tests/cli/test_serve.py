@@ -60,10 +60,12 @@ def test_sigterm_ends_it_cleanly(serving: Any) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "db.example"])
-def test_an_address_others_can_reach_is_refused_without_keys(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--host", host, "--port", "0"]) == 2
+def test_an_address_others_can_reach_is_refused_without_keys(
+    host: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["serve", "--host", host, "--port", "0", "--database-url", f"sqlite:///{tmp_path / 'x.db'}"]) == 2
     said = capsys.readouterr().err
-    assert "no API keys yet" in said
+    assert "no API key yet" in said
     assert "--insecure-no-auth" in said
 
 

@@ -32,6 +32,12 @@ class Settings:
     jaeger_url: str | None = _help(None, "address of Jaeger's UI; rows then carry trace_url")
     max_body_bytes: int = _help(20 * 1024 * 1024, "largest OTLP body accepted, after decompression")
     max_value_bytes: int = _help(256 * 1024, "largest single captured value; longer ones keep head and tail")
+    allowed_hosts: str | None = _help(
+        None, "names the server goes by besides localhost and IP addresses, comma separated"
+    )
+    cors_origins: str | None = _help(
+        None, "origins whose pages may use the server, comma separated: https://app.example"
+    )
 
     durability: Durability = _help("process", "what kept spans survive until they are stored: memory, process or power")
     spool_folder: str | None = _help(None, "folder where spans wait for the database; by default one per database")
@@ -58,6 +64,14 @@ class Settings:
                 raise ConfigurationError(f"{PREFIX}{name.upper()} is {values[name]!r}; use {_listed(choices)}.")
         return cls(**values)
 
+    @property
+    def hosts(self) -> list[str]:
+        return _list(self.allowed_hosts)
+
+    @property
+    def origins(self) -> list[str]:
+        return _list(self.cors_origins)
+
     def price_file(self) -> Path | None:
         return Path(self.prices) if self.prices else None
 
@@ -75,6 +89,10 @@ def _parse(variable: str, text: str, default: Any) -> Any:
         except ValueError:
             raise ConfigurationError(f"{variable} is {text!r}; it must be a whole number.") from None
     return text
+
+
+def _list(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def _listed(choices: tuple[str, ...]) -> str:

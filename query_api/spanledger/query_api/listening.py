@@ -3,10 +3,12 @@
 import ipaddress
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,6 +18,22 @@ from spanledger.exporter.errors import ConfigurationError, SpanledgerError
 GRACE_SECONDS: Final = 5
 """How long requests under way may take to finish when the server stops."""
 START_SECONDS: Final = 30
+
+
+class Certificate(NamedTuple):
+    """The files of a server's certificate chain and of its key, as PEM."""
+
+    chain: Path
+    key: Path
+
+    def check(self) -> None:
+        """Raises `ConfigurationError` if a server could not use them."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"The certificate {self.chain} and the key {self.key} cannot be used: {error}."
+            ) from None
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -38,10 +56,10 @@ def free_port(host: str, port: int) -> int:
         return free
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, scheme: str = "http") -> str:
     """``http://host:port`` of a bound socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
@@ -64,12 +82,17 @@ def until_stopped() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def serve(app: ASGIApp, sockets: Sequence[socket.socket], announce: Callable[[], None]) -> None:
+def serve(
+    app: ASGIApp,
+    sockets: Sequence[socket.socket],
+    announce: Callable[[], None],
+    certificate: Certificate | None = None,
+) -> None:
     """Serve until a signal, finish the requests under way, and raise `KeyboardInterrupt` (see `until_stopped`).
 
     *announce* is called once the server is there.
     """
-    _Server(app, announce).run(sockets=list(sockets))
+    _Server(app, announce, certificate).run(sockets=list(sockets))
 
 
 @contextmanager
@@ -90,9 +113,19 @@ def serving(app: ASGIApp, listener: socket.socket) -> Iterator[str]:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, app: ASGIApp, announce: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, announce: Callable[[], None], certificate: Certificate | None = None) -> None:
+        chain, key = certificate or (None, None)
         super().__init__(
-            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                ws="none",
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                ssl_certfile=chain,
+                ssl_keyfile=key,
+            )
         )
         self._announce = announce
 

@@ -68,7 +68,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _problems_of(route: Route) -> list[int]:
-    statuses = {400, 503} if route.scope else set()
+    statuses = {400, 401, 403, 429, 503} if route.scope else set()
     if "{" in route.path:
         statuses |= {404}
     if route.answers == "OTLP":

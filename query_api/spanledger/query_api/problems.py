@@ -63,6 +63,14 @@ class Problem(NamedTuple):
         return Response(orjson.dumps(self.document()), self.status, dict(self.headers), MEDIA_TYPE)
 
 
+class Denied(SpanledgerError):
+    """A request that is answered without being heard."""
+
+    def __init__(self, status: int, detail: str, **headers: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(status, detail, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
 STATUSES: Final[Mapping[type[Exception], int]] = {
     BadParameter: 400,
     UndecodableSpans: 400,
@@ -82,6 +90,8 @@ LEFT_UNREAD: Final = frozenset((408, 413))
 
 def problem_of(error: Exception) -> Problem:
     """The problem an exception is. What we did not foresee is a 500 that says nothing of our insides."""
+    if isinstance(error, Denied):
+        return error.problem
     for known in type(error).__mro__:
         if (status := STATUSES.get(known)) is not None:
             break

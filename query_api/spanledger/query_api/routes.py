@@ -5,13 +5,14 @@ Authorisation, OpenAPI, the docs and the fuzz tests read `ROUTES`; a new endpoin
 
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import iscoroutinefunction
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from starlette import routing
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .endpoints import breakdowns, doctor, executions, health, llm_calls, start, summary, timeseries
+from .keys import Scope
 from .parameters import (
     BREAKDOWN,
     EXECUTION_LIST,
@@ -26,7 +27,6 @@ from .parameters import (
 from .receivers.http import receive_logs, receive_traces
 from .state import Asking
 
-Scope = Literal["ingest", "read", "delete", "admin"]
 Endpoint = Callable[[Asking, Asked], Response]
 AsyncEndpoint = Callable[[Asking], Awaitable[Response]]
 

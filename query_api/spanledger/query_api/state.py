@@ -1,7 +1,7 @@
 """What every request can reach: made once in `create_app`, handed over by Starlette's lifespan."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from anyio import CapacityLimiter
 from starlette.requests import Request
@@ -10,13 +10,18 @@ from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.settings import Settings
 
 from .dashboard.pages import Pages
+from .doorkeeper import Doorkeeper
 from .metrics import Metrics
+
+ANYONE: Final = "anyone"
+"""The caller of a service that asks for no key."""
 
 
 class State(TypedDict):
     """The ledger behind the service, its settings, its counters, its description of itself, its pages.
 
-    *writers* are the threads that record spans, so that questions cannot take them all.
+    *writers* are the threads that record spans, so that questions cannot take them all. *caller* is the id of the key
+    that a request came with.
     """
 
     ledger: Ledger
@@ -25,6 +30,8 @@ class State(TypedDict):
     openapi: Mapping[str, Any]
     pages: Pages
     writers: CapacityLimiter
+    doorkeeper: Doorkeeper
+    caller: str
 
 
 Asking = Request[State]

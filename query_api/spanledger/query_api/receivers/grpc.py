@@ -24,6 +24,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_val
 
 from spanledger.exporter.errors import ConfigurationError, UndecodableSpans
 
+from ..listening import Certificate, is_loopback
 from ..problems import RETRY_AFTER_SECONDS, BodyTooSlow, Problem, problem_of
 from ..state import State
 from .signals import LOGS, PROTOBUF, TRACES, Signal, accept
@@ -51,6 +52,7 @@ CODES: Final[Mapping[int, grpc.StatusCode]] = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 """What is not here is a bug of ours: INTERNAL."""
@@ -59,7 +61,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @asynccontextmanager
-async def serving(state: State, host: str, port: int) -> AsyncIterator[None]:
+async def serving(state: State, host: str, port: int, certificate: Certificate | None = None) -> AsyncIterator[None]:
     """Take calls on *host* and *port* while the block runs, then let those under way finish."""
     options = (
         ("grpc.max_receive_message_length", state["settings"].max_body_bytes),
@@ -70,7 +72,12 @@ async def serving(state: State, host: str, port: int) -> AsyncIterator[None]:
     for service, signal in METHODS.items():
         server.add_generic_rpc_handlers((_Export(service, signal, state, hand).handlers(),))
     try:
-        server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if certificate is None:
+            server.add_insecure_port(address)
+        else:
+            pair = (certificate.key.read_bytes(), certificate.chain.read_bytes())
+            server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
     except RuntimeError as error:
         raise ConfigurationError(f"Cannot listen for gRPC on {host} port {port}: {error}.") from None
     await server.start()
@@ -112,7 +119,19 @@ class _Export:
             self._state["metrics"].seconds.labels("gRPC", path).observe(time.perf_counter() - started)
         return await context.abort(code, problem.detail, _details(code, problem))
 
+    async def _admit(self, context: Context) -> None:
+        doorkeeper = self._state["doorkeeper"]
+        if not doorkeeper.is_up_to_date:
+            await to_thread.run_sync(doorkeeper.look, limiter=self._state["writers"])
+        metadata = context.invocation_metadata() or ()
+        credentials = [str(value) for name, value in metadata if name == "authorization"]
+        local = is_loopback(self._state["settings"].host)
+        key = doorkeeper.admit(credentials, context.peer().rpartition(":")[0], "ingest", local=local)
+        if key is not None and not doorkeeper.is_noted(key):
+            await to_thread.run_sync(doorkeeper.note_use, key, limiter=self._state["writers"])
+
     async def _receive(self, context: Context) -> Message:
+        await self._admit(context)
         async with self._hand:
             try:
                 async with asyncio.timeout(SECONDS):

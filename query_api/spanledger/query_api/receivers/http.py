@@ -25,9 +25,12 @@ logger: Final = logging.getLogger(__name__)
 
 CODES: Final[Mapping[int, int]] = {
     400: code_pb2.INVALID_ARGUMENT,
+    401: code_pb2.UNAUTHENTICATED,
+    403: code_pb2.PERMISSION_DENIED,
     408: code_pb2.DEADLINE_EXCEEDED,
     413: code_pb2.RESOURCE_EXHAUSTED,
     415: code_pb2.UNIMPLEMENTED,
+    429: code_pb2.RESOURCE_EXHAUSTED,
     500: code_pb2.INTERNAL,
     503: code_pb2.UNAVAILABLE,
 }
@@ -63,7 +66,7 @@ async def _receive(request: Asking, signal: Signal) -> Response:
         problem = problem_of(error)
         if problem.status == 500:
             logger.exception("A request to /v1/%s failed.", signal.name)
-        return _refusal(problem, media_type)
+        return refusal(problem, media_type)
 
 
 def _record(request: Asking, signal: Signal, media_type: str, body: bytes) -> Response:
@@ -76,7 +79,9 @@ def _record(request: Asking, signal: Signal, media_type: str, body: bytes) -> Re
     return Response(ENCODE[media_type](response), media_type=media_type)
 
 
-def _refusal(problem: Problem, media_type: str) -> Response:
-    """A problem as OTLP wants it: a ``google.rpc.Status`` in the encoding of the request."""
+def refusal(problem: Problem, media_type: str) -> Response:
+    """A problem as OTLP wants it: a ``google.rpc.Status`` in the encoding of the request, if that is one of OTLP's."""
+    if media_type not in ENCODE:
+        return problem.response()
     status = Status(code=CODES[problem.status], message=problem.detail)
     return Response(ENCODE[media_type](status), problem.status, dict(problem.headers), media_type)
