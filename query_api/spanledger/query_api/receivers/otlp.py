@@ -19,6 +19,8 @@ from spanledger.exporter.contents import is_content
 from spanledger.exporter.errors import UndecodableSpans
 from spanledger.exporter.spans import LogEvent, Resource, SpanData, SpanEvent, resource_of
 
+from .bounds import check_items, check_protobuf, shape_of
+
 MAX_DEPTH: Final = 32
 """Levels of arrays and maps kept of one value."""
 TOO_DEEP: Final = f"[nested deeper than {MAX_DEPTH} levels]"
@@ -26,6 +28,9 @@ TOO_DEEP: Final = f"[nested deeper than {MAX_DEPTH} levels]"
 BAD_TRACE_ID: Final = "A trace id must be 16 bytes and not all zero."
 BAD_SPAN_ID: Final = "A span id must be 8 bytes and not all zero."
 BAD_PARENT_ID: Final = "A parent span id must be 8 bytes or empty."
+
+_TRACES: Final = shape_of(ExportTraceServiceRequest.DESCRIPTOR)
+_LOGS: Final = shape_of(ExportLogsServiceRequest.DESCRIPTOR)
 
 Item = TypeVar("Item", SpanData, LogEvent)
 
@@ -40,11 +45,13 @@ class Decoded(NamedTuple, Generic[Item]):
 
 
 def spans_in(body: bytes) -> Decoded[SpanData]:
-    """The spans of a protobuf ``ExportTraceServiceRequest``; raises `UndecodableSpans`."""
+    """The spans of a protobuf ``ExportTraceServiceRequest``; raises `UndecodableSpans` or `BodyTooLarge`."""
+    check_protobuf(body, _TRACES)
     try:
         request = ExportTraceServiceRequest.FromString(body)
     except DecodeError as error:
         raise UndecodableSpans(f"The body is not a protobuf ExportTraceServiceRequest ({error}).") from None
+    check_items(len(of_scope.spans) for part in request.resource_spans for of_scope in part.scope_spans)
     items: list[SpanData] = []
     rejected: Counter[str] = Counter()
     for of_resource in request.resource_spans:
@@ -60,11 +67,13 @@ def spans_in(body: bytes) -> Decoded[SpanData]:
 
 
 def events_in(body: bytes) -> Decoded[LogEvent]:
-    """The log records of a protobuf ``ExportLogsServiceRequest`` that are of spans; raises `UndecodableSpans`."""
+    """The log records of a protobuf ``ExportLogsServiceRequest`` that are of spans; raises as `spans_in`."""
+    check_protobuf(body, _LOGS)
     try:
         request = ExportLogsServiceRequest.FromString(body)
     except DecodeError as error:
         raise UndecodableSpans(f"The body is not a protobuf ExportLogsServiceRequest ({error}).") from None
+    check_items(len(of_scope.log_records) for part in request.resource_logs for of_scope in part.scope_logs)
     items: list[LogEvent] = []
     rejected: Counter[str] = Counter()
     skipped = 0

@@ -16,6 +16,7 @@ from spanledger.exporter.contents import is_content
 from spanledger.exporter.errors import UndecodableSpans
 from spanledger.exporter.spans import LogEvent, Resource, SpanData, SpanEvent, resource_of
 
+from .bounds import check_items, check_json
 from .otlp import MAX_DEPTH, TOO_DEEP, Decoded, bad_ids, event_name, names_no_span
 
 Object = Mapping[str, Any]
@@ -26,10 +27,12 @@ _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.
 
 
 def spans_in(body: bytes) -> Decoded[SpanData]:
-    """The spans of a JSON ``ExportTraceServiceRequest``; raises `UndecodableSpans` naming what is wrong."""
+    """The spans of a JSON ``ExportTraceServiceRequest``; raises `UndecodableSpans` or `BodyTooLarge`."""
+    parts = _objects(_document(body), "resourceSpans")
+    check_items(len(_objects(of_scope, "spans")) for part in parts for of_scope in _objects(part, "scopeSpans"))
     items: list[SpanData] = []
     rejected: Counter[str] = Counter()
-    for of_resource in _objects(_document(body), "resourceSpans"):
+    for of_resource in parts:
         resource = resource_of(_attributes(_object(of_resource, "resource")))
         for of_scope in _objects(of_resource, "scopeSpans"):
             scope = _object(of_scope, "scope")
@@ -43,11 +46,13 @@ def spans_in(body: bytes) -> Decoded[SpanData]:
 
 
 def events_in(body: bytes) -> Decoded[LogEvent]:
-    """The log records of a JSON ``ExportLogsServiceRequest`` that belong to a span; raises `UndecodableSpans`."""
+    """The log records of a JSON ``ExportLogsServiceRequest`` that belong to a span; raises as `spans_in`."""
+    parts = _objects(_document(body), "resourceLogs")
+    check_items(len(_objects(of_scope, "logRecords")) for part in parts for of_scope in _objects(part, "scopeLogs"))
     items: list[LogEvent] = []
     rejected: Counter[str] = Counter()
     skipped = 0
-    for of_resource in _objects(_document(body), "resourceLogs"):
+    for of_resource in parts:
         service = resource_of(_attributes(_object(of_resource, "resource"))).service_name
         for of_scope in _objects(of_resource, "scopeLogs"):
             scope = _text(_object(of_scope, "scope"), "name")
@@ -102,6 +107,7 @@ def _event(record: Object, trace_id: bytes, span_id: bytes, scope: str, service:
 def _document(body: bytes) -> Object:
     if not body:
         return {}
+    check_json(body)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
