@@ -1,33 +1,49 @@
-"""Bounds on what one row may hold: a value that is too long keeps its head, its tail, its length and its SHA-256."""
+"""What every database takes: text without NUL or lone surrogates, and of a bounded length.
+
+A value that is too long keeps its head, its tail, its length and its SHA-256.
+"""
 
 import hashlib
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from .records import Execution, LLMCall
-from .values import json_text
+from .values import is_clean, json_text, sanitize
 
 Row = TypeVar("Row", Execution, LLMCall)
 
+MAX_VALUE_BYTES: Final = 256 * 1024
+TEXTS: Final = ("error_message", "error_stacktrace")
 DOCUMENTS: Final = ("input_data", "output_data", "prompt", "response", "metadata", "usage_raw")
 """Columns that hold JSON, or may: cut, they become a JSON object that says so."""
-TEXTS: Final = ("error_message", "error_stacktrace")
 NAMES_LIMIT: Final = 1024
 """Characters of a name (span, model, agent, id …)."""
+_LONG: Final = {
+    table: attrgetter(*(name for name in table._fields if name in DOCUMENTS + TEXTS)) for table in (Execution, LLMCall)
+}
 
 
-def bounded(row: Row, limit: int) -> Row:
-    """*row* with no value longer than *limit* bytes, marked ``sanitized`` if one was. Most rows are returned as is."""
-    if all(len(value) <= NAMES_LIMIT for value in row if type(value) is str):
-        return row
-    cut = {
-        name: shorter
+def storable(row: Row, limit: int) -> Row:
+    """*row* with what no database takes replaced and no value longer than *limit* bytes, marked ``sanitized`` if so.
+
+    One look at all of its text together lets nearly every row pass: where that is short, so is each value.
+    """
+    whole = "\n".join([value for value in row if type(value) is str])
+    if is_clean(whole):
+        named = len(whole) - sum(map(len, filter(None, _LONG[type(row)](row))))
+        if named <= NAMES_LIMIT and len(whole) * 4 <= limit:
+            return row
+    changed = {
+        name: taken
         for name, value in zip(row._fields, row, strict=True)
-        if type(value) is str and (shorter := _shortened(name, value, limit)) is not value
+        if type(value) is str and (taken := _taken(name, value, limit)) is not value
     }
-    return row._replace(**cut, sanitized=True) if cut else row  # type: ignore[arg-type]
+    return row._replace(**changed, sanitized=True) if changed else row  # type: ignore[arg-type]
 
 
-def _shortened(name: str, value: str, limit: int) -> str:
+def _taken(name: str, value: str, limit: int) -> str:
+    if not is_clean(value):
+        value = sanitize(value)
     if name in DOCUMENTS:
         return _document(value, limit)
     return _text(value, limit if name in TEXTS else NAMES_LIMIT)

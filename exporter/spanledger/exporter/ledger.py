@@ -1,11 +1,10 @@
 """`Ledger`: the one door. Spans go in, rows are durable when it returns."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from sqlalchemy import Engine
 
-from .bounds import bounded
+from .bounds import MAX_VALUE_BYTES
 from .charges import charge
 from .custom_prices import CustomPrices
 from .mapping import Mapped, map_events, map_spans
@@ -15,8 +14,6 @@ from .redaction import Redactor
 from .settings import Settings
 from .spans import LogEvent, SpanData
 from .store import Store, Written
-
-MAX_VALUE_BYTES: Final = 256 * 1024
 
 
 class Ledger:
@@ -63,11 +60,10 @@ class Ledger:
 
     def prepare(self, spans: Sequence[SpanData]) -> Mapped:
         """The rows of *spans*, redacted and priced: the first half of `record`, which needs no database."""
-        mapped = map_spans(spans)
-        limit = self._max_value_bytes
+        mapped = map_spans(spans, self._max_value_bytes)
         batch = mapped.batch._replace(
-            executions=[self.redactor.execution(bounded(row, limit)) for row in mapped.batch.executions],
-            llm_calls=[self._priced(self.redactor.llm_call(bounded(row, limit))) for row in mapped.batch.llm_calls],
+            executions=[self.redactor.execution(row) for row in mapped.batch.executions],
+            llm_calls=[self._priced(self.redactor.llm_call(row)) for row in mapped.batch.llm_calls],
         )
         return mapped._replace(batch=batch)
 

@@ -5,11 +5,12 @@ What depends on other spans (owner, inherited ids, verdict) is `lineage`'s; what
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from spanledger.instrumentation import semconv
 
 from . import providers, values
+from .bounds import MAX_VALUE_BYTES, storable
 from .contents import is_content
 from .counting import ROLLUP_CALL
 from .dialects.base import AGENT, Draft, Operation
@@ -19,7 +20,7 @@ from .nodes import default_execution_id
 from .records import CANCELLED, COMPLETED, FAILED, STARTED, Batch, Bridge, Content, Execution, LLMCall
 from .spans import ERROR, NO_ATTRIBUTES, Attributes, LogEvent, SpanData, row_id, row_id_of
 from .usage import NO_OUTPUT, interpret
-from .values import MAX_INT, is_clean, json_text, moment, sanitize
+from .values import MAX_INT, json_text, moment
 from .vocabulary import vocabulary
 
 UNKNOWN: Final = "unknown"
@@ -65,7 +66,7 @@ class Mapped(NamedTuple):
     rejected: Sequence[str]
 
 
-def map_spans(spans: Iterable[SpanData]) -> Mapped:
+def map_spans(spans: Iterable[SpanData], max_value_bytes: int = MAX_VALUE_BYTES) -> Mapped:
     """The rows of *spans*. Never raises: a span that cannot be read is rejected with a reason."""
     executions: list[Execution] = []
     calls: list[LLMCall] = []
@@ -76,7 +77,7 @@ def map_spans(spans: Iterable[SpanData]) -> Mapped:
             rejected.append("a trace or span id is zero or too long")
             continue
         try:
-            rows = _rows(span)
+            rows = _rows(span, max_value_bytes)
         except Exception as error:  # a value nobody thought of: it costs its own span, never the batch
             _log.exception("spanledger: a span of %s cannot be read", span.scope or "an unnamed scope")
             rejected.append(f"the span cannot be read: {type(error).__name__}")
@@ -91,7 +92,7 @@ def map_spans(spans: Iterable[SpanData]) -> Mapped:
     return Mapped(Batch(executions, calls, bridges), len(bridges), rejected)
 
 
-def _rows(span: SpanData) -> Sequence[Execution | LLMCall | Bridge]:
+def _rows(span: SpanData, limit: int) -> Sequence[Execution | LLMCall | Bridge]:
     """The rows of one span: one, or an agent's own and the call that stands in for those it made."""
     spoken = vocabulary(span)
     operation = spoken.operation(span)
@@ -99,10 +100,10 @@ def _rows(span: SpanData) -> Sequence[Execution | LLMCall | Bridge]:
         return (_bridge(span),)
     draft = spoken.read(span)
     if operation.table == "llm_call":
-        return (_llm_call(span, operation, draft),)
-    execution = _execution(span, operation, draft)
+        return (storable(_llm_call(span, operation, draft), limit),)
+    execution = storable(_execution(span, operation, draft), limit)
     if _was_answered_by_a_model(operation, draft):
-        return execution, _stand_in(span, draft)
+        return execution, storable(_stand_in(span, draft), limit)
     return (execution,)
 
 
@@ -139,7 +140,7 @@ def _execution(span: SpanData, operation: Operation, draft: Draft) -> Execution:
     row["output_data"] = values.as_json(get("output"))
     row["widget_id"] = _identifier(get("widget_id"))
     row["step_id"] = _identifier(get("step_id"))
-    return _sanitized(Execution._make(row.values()))
+    return Execution._make(row.values())
 
 
 def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
@@ -166,7 +167,7 @@ def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
     row["usage_rule"] = usage.rule
     row["counted"] = not get("not_counted_reason")
     row["is_streaming"] = streaming
-    return _sanitized(LLMCall._make(row.values()))
+    return LLMCall._make(row.values())
 
 
 def _was_answered_by_a_model(operation: Operation, draft: Draft) -> bool:
@@ -282,16 +283,3 @@ def _metadata(draft: Draft) -> str | None:
         if isinstance(original := draft.get(name), str) and as_uuid(original) != original.lower():
             kept[name] = original
     return json_text(kept) if kept else None
-
-
-R = TypeVar("R", Execution, LLMCall)
-
-
-def _sanitized(row: R) -> R:
-    """*row*, with text no database takes replaced and marked so. Nearly every row passes on the first look."""
-    if is_clean("\n".join([value for value in row if type(value) is str])):
-        return row
-    clean: dict[str, Any] = {
-        name: sanitize(v) for name, v in zip(row._fields, row, strict=True) if type(v) is str and not is_clean(v)
-    }
-    return row._replace(**clean, sanitized=True)

@@ -41,6 +41,8 @@ def first(value: Any) -> str | None:
 
 def tokens(value: Any) -> int | None:
     """A count of tokens: whole, not negative, not NaN; larger ones than a column holds are clamped."""
+    if type(value) is int and 0 <= value <= MAX_INT:
+        return value
     count = number(value)
     if count is None or count < 0 or count != int(count):
         return None
@@ -137,7 +139,9 @@ def sanitize(value: str) -> str:
 
 
 def is_clean(value: str) -> bool:
-    if "\x00" in value or ("\\u0000" in value and ESCAPED_NUL.search(value)):
+    if "\x00" in value:
+        return False
+    if "\\" in value and "\\u0000" in value and ESCAPED_NUL.search(value):  # a single byte is found at memory speed
         return False
     return value.isascii() or _encodes(value)
 

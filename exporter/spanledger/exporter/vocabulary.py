@@ -52,7 +52,7 @@ class Vocabulary(NamedTuple):
                     draft[name] = value
                 else:
                     unread.append(attribute)
-        leftovers = {name: value for name in self.unclaimed if (value := attributes[name]) not in NOTHING_SAID}
+        leftovers = {name: value for name in self.unclaimed if (value := attributes[name]) or value not in NOTHING_SAID}
         for name in unread:
             if not self._is_read(name, attributes[name]):
                 leftovers[name] = attributes[name]
