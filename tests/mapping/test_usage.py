@@ -47,7 +47,9 @@ def test_an_emitter_known_to_leave_the_cache_out_is_believed_for_few_cached_toke
 
 
 def test_an_input_that_may_lack_cached_tokens_nobody_counted_is_said_to() -> None:
-    assert interpret({"input_tokens": 100, "output_tokens": 10, "input_excludes_cache": True}).rule == UNSAID
+    reported = {"input_tokens": 100, "output_tokens": 10, "input_excludes_cache": True}
+    assert interpret(reported | {"model_id": "anthropic.claude-sonnet-4-5-20250929-v1:0"}).rule == UNSAID
+    assert interpret(reported | {"model_id": "meta.llama3-8b-instruct-v1:0"}).rule != UNSAID, "it cannot cache"
     assert usage(input=100, output=10, input_excludes_cache=True) == (100, 10, 110)
 
 
