@@ -56,8 +56,11 @@ class World:
         self.url = url
         self.spool_folder = folder / "spool"
         self.acks_path = folder / "acks"
-        self.settings = Settings(database_url=url, spool_folder=str(self.spool_folder))
         self._started: list[subprocess.Popen[str]] = []
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(database_url=self.url, spool_folder=str(self.spool_folder))
 
     def agent(self, mode: str, *, url: str | None = None, **options: object) -> "subprocess.Popen[str]":
         """A process of its own that traces into this world's spool."""

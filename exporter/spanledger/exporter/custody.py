@@ -1,13 +1,13 @@
 """`Custody`: the drainer's book: what each segment delivered, what is still running, who has died, what was refused."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table, delete, exists, insert, or_, select, update
 
 from .losses import Loss
-from .records import ABANDONED, CANCELLED, STARTED, Handover
+from .records import ABANDONED, CANCELLED, STARTED, DeadLetter, Handover
 from .schema import Now, dead_letters, deliveries, execution_logs, llm_call_logs, open_rows, producers
 from .store import Store
 from .values import MAX_INT, json_text, moment
@@ -21,7 +21,7 @@ LOST: Final = ".lost"
 class Custody:
     """The book of one spool folder (*host*) in the database its spans go to. For one drainer at a time."""
 
-    def __init__(self, store: Store, host: str) -> None:
+    def __init__(self, store: Store, host: str = "") -> None:
         self._store = store
         self._host = host
 
@@ -41,6 +41,18 @@ class Custody:
         if nothing_runs and not losses:
             return 0
         return self._store.backend.transact(lambda connection: self._attend(connection, is_alive, losses))
+
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """All of them, the latest first."""
+        columns = [dead_letters.c[name] for name in DeadLetter._fields]
+        with self._store.reading() as connection:
+            found = connection.execute(select(*columns).order_by(dead_letters.c.created_at.desc(), dead_letters.c.id))
+            return [DeadLetter(*row) for row in found]
+
+    def forget(self, letters: Collection[str]) -> None:
+        """Remove dead letters, by their ids."""
+        among = self._store.backend.among(dead_letters.c.id, letters)
+        self._store.backend.transact(lambda connection: connection.execute(delete(dead_letters).where(among)))
 
     def _enter(self, connection: Connection, handovers: Sequence[Handover]) -> None:
         names = {handover.producer for handover in handovers}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from .custody import Custody
 from .errors import SpanledgerError
 from .frames import Kind, span_body, span_of
 from .ledger import Ledger
@@ -51,6 +52,18 @@ def deliver(ledger: Ledger, claims: Sequence[Claim]) -> list[Handover]:
     batches = [*(p.batch for p in prepared), *(_rows_only(p.batch) for p in running)]
     refused = dict(ledger.commit(_merged(batches)).rejected)
     return [_handover(*each, refused) for each in zip(segments, prepared, running, strict=True)]
+
+
+def retry(ledger: Ledger) -> tuple[int, int]:
+    """Try to store every dead letter again, one by one: how many became rows (or nothing of ours), how many did not.
+
+    Raises `StoreUnavailable` when the database cannot take them now.
+    """
+    custody = Custody(ledger.store)
+    letters = custody.dead_letters()
+    delivered = [letter.id for letter in letters if not ledger.record([span_of(letter.body.encode())]).rejected]
+    custody.forget(delivered)
+    return len(delivered), len(letters) - len(delivered)
 
 
 def _read(claim: Claim) -> _Segment:

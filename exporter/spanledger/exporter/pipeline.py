@@ -5,6 +5,8 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
@@ -13,6 +15,7 @@ import platformdirs
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .drainer import Drainer
+from .errors import ConfigurationError
 from .frames import Kind, span_body
 from .health import Delivery
 from .queue import MemoryQueue, Queue
@@ -84,6 +87,10 @@ class Pipeline:
         self._drainer.ensure_running()
         return kept
 
+    def start(self) -> None:
+        """Begin to drain what waits, also what dead processes left behind, without waiting for a span of our own."""
+        self._drainer.ensure_running()
+
     def flush(self, timeout: float) -> bool:
         """Bring everything kept so far to the database; True when nothing waits any more."""
         return self._drainer.flush(timeout)
@@ -97,6 +104,39 @@ class Pipeline:
 
     def _begin(self) -> None:
         self._opening = threading.Lock()  # a forked child may have got it locked, by a thread it has not got
+
+
+def drain(settings: Settings, progress: Callable[[int], None] | None = None) -> bool:
+    """Bring everything that processes of this host left in the spool to the database, now.
+
+    *progress* is called with the number of spans delivered so far. False: another process has the lease and does it.
+    Raises `ConfigurationError` where there is no usable folder, and `StoreUnavailable` if the database cannot take
+    them; then everything still waits.
+    """
+    from .ledger import Ledger
+
+    spool = open_spool(settings)
+    with closing(Ledger.open(settings)) as ledger:
+        drainer = Drainer(spool, lambda: ledger)
+        if not spool.lease():
+            return False
+        try:
+            total = 0
+            while delivered := drainer.drain():
+                total += delivered
+                if progress is not None:
+                    progress(total)
+        finally:
+            spool.give_up_lease()
+    return True
+
+
+def open_spool(settings: Settings) -> Spool:
+    """The spool of the settings' database. Raises `ConfigurationError` saying why it cannot be used."""
+    try:
+        return Spool(spool_folder(settings, settings.database_url))
+    except OSError as error:
+        raise ConfigurationError(f"The spool cannot be used: {error}.") from None
 
 
 def spool_folder(settings: Settings, url: str) -> Path:

@@ -79,6 +79,8 @@ class Segment:
             if synced:
                 sync(self.descriptor)
             os.rename(self.path, self.path.with_suffix(SEALED))
+            if synced:
+                sync_path(self.path.parent)
         close(self.descriptor)
 
 

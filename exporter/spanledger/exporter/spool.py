@@ -228,6 +228,8 @@ class Spool:
             if self._presence is None:
                 self._presence = Presence(self.folder)
             segment = self._segment = Segment(self.folder, self._presence.producer)
+            if self.durability == "power":
+                sync_path(self.folder)  # a file whose name is lost with the power is lost
         if not segment.write(frame):
             return False
         if self.durability == "power":
