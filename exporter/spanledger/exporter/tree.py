@@ -102,7 +102,7 @@ class Tree:
         """The row's `INHERITED` columns and ``inherited``, the names of those that came from above."""
         own = _own(row)
         values = self._resolved(row.id) if row.id in self._parents else own
-        columns = dict(zip(INHERITED, values, strict=True))
+        columns: dict[str, Any] = dict(zip(INHERITED, values, strict=True))
         if columns["execution_id"] is None:
             columns["execution_id"] = default_execution_id(row.trace_id)
         names = None
