@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from spanledger.instrumentation import semconv
 
 from .pricing import Buckets, Cost, Explanation, PriceBook
-from .usage import NO_OUTPUT
+from .usage import NO_OUTPUT, UNSAID
 from .values import mapping, money, tokens
 
 REPORTED: Final = "reported"
@@ -53,6 +53,8 @@ class Call(Protocol):
     def reported_cost(self) -> float | None: ...
     @property
     def usage_raw(self) -> Any: ...
+    @property
+    def usage_rule(self) -> str | None: ...
 
 
 class Charge(NamedTuple):
@@ -87,7 +89,7 @@ def _question(call: Call) -> tuple[Any, ...]:
     kept = _kept(call.usage_raw)
     output = 0 if call.output_tokens is None and call.call_type in NO_OUTPUT else call.output_tokens
     buckets = Buckets(
-        input_tokens=call.input_tokens,
+        input_tokens=None if call.usage_rule == UNSAID else call.input_tokens,  # a sum that may lack a part is no cost
         output_tokens=output,
         cache_read_tokens=call.cache_read_tokens,
         cache_write_tokens=call.cache_write_tokens,

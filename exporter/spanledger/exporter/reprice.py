@@ -34,6 +34,7 @@ _COLUMNS: Final = [
         "audio_output_tokens",
         "reported_cost",
         "usage_raw",
+        "usage_rule",
         "counted",
         *MONEY,
     )

@@ -19,6 +19,8 @@ BY_TOTAL: Final = "exclusive: the reported total includes the cached tokens besi
 BY_TOTAL_INCLUSIVE: Final = "inclusive: the reported total is input plus output"
 NO_USAGE: Final = "none reported"
 
+CACHING_FAMILIES: Final = ("claude", "nova")
+"""Models that can cache prompts where emitters leave cached tokens out (Amazon Bedrock's prompt caching)."""
 
 NO_OUTPUT: Final = frozenset(("embedding", "rerank"))
 """Kinds of call that answer with numbers, not with tokens."""
@@ -46,7 +48,7 @@ def interpret(draft: Mapping[str, Any]) -> Usage:
     excludes = bool(get("input_excludes_cache"))
     cached = (read or 0) + (write or 0)
     rule = _input_rule(reported, output, total, cached, excludes)
-    if excludes and read is None and write is None:
+    if excludes and not get("cache_is_said") and read is None and write is None and _may_have_cached(draft):
         rule = UNSAID
     input_tokens = reported
     if reported is not None and rule.startswith("exclusive"):
@@ -61,6 +63,11 @@ def interpret(draft: Mapping[str, Any]) -> Usage:
         output = total - input_tokens
     known = total if input_tokens is None or output is None else input_tokens + output
     return Usage(_clamped(input_tokens), _clamped(output), _clamped(known), read, write, _clamped(reasoning), rule)
+
+
+def _may_have_cached(draft: Mapping[str, Any]) -> bool:
+    model = f"{draft.get('model_id')} {draft.get('response_model')}".lower()
+    return any(family in model for family in CACHING_FAMILIES)
 
 
 def _clamped(count: int | None) -> int | None:

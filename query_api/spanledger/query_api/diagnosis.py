@@ -222,7 +222,8 @@ CHECKS: Final = (
         CALLS,
         lambda group: f"of {group['provider']}, whose input leaves cached tokens out, without a word about them.",
         lambda group: (
-            "With a cache in use, tokens and cost are too low. Look for a newer version of the instrumentation."
+            "With a cache in use the tokens are too low, so there is no cost. Look for a newer version of the "
+            "instrumentation."
         ),
         ("provider",),
     ),

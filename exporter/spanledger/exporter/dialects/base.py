@@ -126,6 +126,7 @@ FIELDS: Final = USAGE_FIELDS | frozenset(
         "not_counted_reason",  # why this span is no request of its own, where the span itself shows it
         # what reported counts mean, where the emitter is known to differ from OTel (see usage)
         "input_excludes_cache",
+        "cache_is_said",  # though not where there was none
         "output_excludes_reasoning",
     )
 )

@@ -110,6 +110,8 @@ EXCLUSIVE_SCOPES: Final = (
 def adjust(span: SpanData, draft: Draft) -> None:
     if span.scope.startswith(EXCLUSIVE_SCOPES):
         draft.setdefault("input_excludes_cache", True)
+        # Of the Converse API they pass cached counts on where there are any; of InvokeModel never.
+        draft.setdefault("cache_is_said", str(span.attributes.get("rpc.method", "")).startswith("Converse"))
     if span.events and not ("input" in draft and "output" in draft):
         prompt, response = said_in_events(span)
         if prompt:
