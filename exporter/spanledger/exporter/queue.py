@@ -27,6 +27,7 @@ class Claim(Protocol):
     @property
     def name(self) -> str:
         """``<time_ns>-<producer>``."""
+        ...
 
     @property
     def parsed(self) -> Parsed: ...

@@ -11,15 +11,16 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .frames import Parsed, parse
 from .losses import Loss, Tally, losses_of
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows: there the spool lives in memory
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 HAS_LOCKS: Final = fcntl is not None
 
