@@ -9,7 +9,7 @@ from typing import Final
 
 from spanledger.exporter.errors import BadParameter, ConfigurationError, SpanledgerError
 
-from .commands import audit, demo, doctor, explain, keys, migrate, purge, reprice, run, serve, summary
+from .commands import audit, demo, doctor, erase, explain, keys, migrate, purge, reprice, run, serve, summary
 from .commands.options import Command, add_command
 
 COMMANDS: Final[Sequence[Command]] = (
@@ -22,6 +22,7 @@ COMMANDS: Final[Sequence[Command]] = (
     doctor.COMMAND,
     reprice.COMMAND,
     purge.COMMAND,
+    erase.COMMAND,
     keys.COMMAND,
     audit.COMMAND,
 )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, Double, Integer, Table
 
+from spanledger.exporter.erasure import Erased
 from spanledger.exporter.schema import Identifier, Json, Timestamp, execution_logs, llm_call_logs
 
 from .parameters import Parameter
@@ -114,13 +115,20 @@ def schemas() -> dict[str, Schema]:
             {"execution_id": {"type": "string"}, "executions": _list_of("ExecutionRow"), "total_count": COUNT}
             | {"totals": {"type": "object"}, "truncated": {"type": "boolean"}}
         ),
-        "Deleted": _object({"deleted": _object({"executions": COUNT, "llm_calls": COUNT})}),
+        "Deleted": _deletion("executions", "llm_calls"),
+        "Erased": _deletion(*Erased._fields),
         "Summary": _summary(),
         "Breakdown": _object({"date_range": _date_range(), "total_count": COUNT}) | {"additionalProperties": _rows()},
         "Timeseries": _timeseries(),
         "Diagnosis": _diagnosis(),
         "Health": _object({"status": {"type": "string"}}),
     }
+
+
+def _deletion(*tables: str) -> Schema:
+    """What was deleted; or, after a dry run, would be."""
+    rows = _object(dict.fromkeys(tables, COUNT))
+    return {"oneOf": [_object({"deleted": rows}), _object({"would_delete": rows})]}
 
 
 def _row(table: Table, more: Schema) -> Schema:

@@ -194,6 +194,9 @@ LLM_CALL_LIST: Final = (
     Parameter("sort", one_of(*LLM_CALL_SORTS), _SORT_HELP, NEWEST_FIRST),
     CONTENT,
 )
+DRY_RUN: Final = Parameter("dry_run", BOOLEAN, "Only count what would be deleted.", False)
+DELETION: Final = (DRY_RUN,)
+ERASURE: Final = (DRY_RUN, Parameter("confirm", BOOLEAN, "Do it; without, nothing is deleted.", False))
 RUN: Final = (
     Parameter("include_llm_calls", BOOLEAN, "Include the model calls each execution made.", True),
     Parameter("include_content", BOOLEAN, "Include prompt, response, input_data and output_data.", True),

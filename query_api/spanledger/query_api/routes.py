@@ -11,10 +11,12 @@ from starlette import routing
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .endpoints import breakdowns, doctor, executions, health, llm_calls, start, summary, timeseries
+from .endpoints import breakdowns, doctor, erasure, executions, health, llm_calls, start, summary, timeseries
 from .keys import Scope
 from .parameters import (
     BREAKDOWN,
+    DELETION,
+    ERASURE,
     EXECUTION_LIST,
     FILTERS,
     LLM_CALL_LIST,
@@ -67,6 +69,25 @@ _JSON_ROUTES: Final = (
         "delete",
         "Delete a run for good.",
         "Deleted",
+        DELETION,
+    ),
+    Route(
+        "DELETE",
+        "/users/{external_user_id:path}",
+        erasure.erase_user,
+        "delete",
+        "Forget a user: every row of theirs, for good.",
+        "Erased",
+        ERASURE,
+    ),
+    Route(
+        "DELETE",
+        "/sessions/{session_id:path}",
+        erasure.erase_session,
+        "delete",
+        "Forget a session: every row of it, for good.",
+        "Erased",
+        ERASURE,
     ),
     Route(
         "GET",

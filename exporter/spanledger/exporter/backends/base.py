@@ -95,6 +95,9 @@ class Backend(ABC):
     def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
         """``column IN values``, for any number of values and with one statement text."""
 
+    def scrub(self) -> None:  # noqa: B027
+        """Leave of deleted rows no byte in the files, as far as that is in our hands."""
+
     def close(self) -> None:
         self.engine.dispose()
 

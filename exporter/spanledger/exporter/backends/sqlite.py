@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -76,6 +76,18 @@ class SQLite(Backend):
 
     def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(orjson.dumps(list(values)).decode()).table_valued("value").c.value))
+
+    def scrub(self) -> None:
+        """Deleting overwrites the rows in the file (secure_delete); what is left are copies in the write-ahead log."""
+        end = time.monotonic() + BUSY_SECONDS
+        with self._translated(), self._writer, closing(self.engine.raw_connection()) as connection:
+            # Busy while a reader needs the log as it is.
+            while connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > end:
+                    raise StoreUnavailable(
+                        "The rows are deleted, but a long reader keeps their bytes in SQLite's log: do it again later."
+                    )
+                time.sleep(0.01)
 
     def _connectable(self, url: URL) -> Engine:
         if not url.database or url.database == ":memory:" or url.query.get("mode") == "memory":
@@ -160,6 +172,7 @@ def _prepare(driver_connection: sqlite3.Connection, _: object) -> None:
         "journal_mode = WAL",
         f"journal_size_limit = {WAL_BYTES}",
         f"cache_size = -{CACHE_KIB}",
+        "secure_delete = ON",  # what was deleted is overwritten, or it would stay readable in the file
         "synchronous = NORMAL",  # a power cut may take the last commits, a crash of ours never does
     ):
         driver_connection.execute(f"PRAGMA {pragma}")

@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from spanledger.exporter.erasure import Subject
 from spanledger.exporter.schema import execution_logs, llm_call_logs
 
 from ..answers import Answer, as_objects
@@ -68,10 +69,14 @@ def one_run(request: Asking, asked: Asked) -> Response:
 
 def delete_run(request: Asking, asked: Asked) -> Response:
     execution_id = path_value(request, "execution_id", TEXT)
-    deleted = request.state["ledger"].store.delete_execution(execution_id)
+    store = request.state["ledger"].store
+    if asked["dry_run"]:
+        doomed = store.count(Subject("execution", execution_id))
+        return Answer({"would_delete": {"executions": doomed.executions, "llm_calls": doomed.llm_calls}})
+    deleted = store.delete_execution(execution_id, actor=request.state["caller"])
     if not any(deleted):
         raise _nothing(execution_id)
-    return Answer({"deleted": {"executions": deleted.executions, "llm_calls": deleted.llm_calls}})
+    return Answer({"deleted": deleted._asdict()})
 
 
 def nested(executions: Sequence[Item]) -> list[Item]:
