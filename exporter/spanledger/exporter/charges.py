@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from spanledger.instrumentation import semconv
 
 from .pricing import Buckets, Cost, Explanation, PriceBook
+from .records import LLMCall
 from .usage import NO_OUTPUT, UNSAID
 from .values import mapping, money, tokens
 
@@ -18,6 +19,7 @@ REPORTED: Final = "reported"
 ONE_HOUR: Final = "ephemeral_1h_input_tokens"
 """Anthropic's name for cache writes that last an hour, wherever in the reported usage it stands."""
 BESIDE_COLUMNS: Final = (ONE_HOUR, semconv.CUSTOM_INPUT_PRICE, semconv.CUSTOM_OUTPUT_PRICE)
+NOTHING_KEPT: Final[Mapping[str, Any]] = {}
 
 
 class Call(Protocol):
@@ -73,6 +75,14 @@ class Charge(NamedTuple):
         return columns
 
 
+_MONEY: Final = slice(LLMCall._fields.index("input_cost"), LLMCall._fields.index("price_ref") + 1)
+
+
+def charged(prices: PriceBook, call: LLMCall) -> LLMCall:
+    """*call* with what it costs."""
+    return LLMCall._make((*call[: _MONEY.start], *charge(prices, call)[:-1], *call[_MONEY.stop :]))
+
+
 def charge(prices: PriceBook, call: Call) -> Charge:
     """What *call* costs by *prices*; by the sender's own word where they know nothing of it."""
     cost = prices.price(*_question(call))
@@ -89,14 +99,14 @@ def _question(call: Call) -> tuple[Any, ...]:
     kept = _kept(call.usage_raw)
     output = 0 if call.output_tokens is None and call.call_type in NO_OUTPUT else call.output_tokens
     buckets = Buckets(
-        input_tokens=None if call.usage_rule == UNSAID else call.input_tokens,  # a sum that may lack a part is no cost
-        output_tokens=output,
-        cache_read_tokens=call.cache_read_tokens,
-        cache_write_tokens=call.cache_write_tokens,
-        cache_write_1h_tokens=_one_hour(kept) if kept else None,
-        reasoning_tokens=call.reasoning_tokens,
-        audio_input_tokens=call.audio_input_tokens,
-        audio_output_tokens=call.audio_output_tokens,
+        None if call.usage_rule == UNSAID else call.input_tokens,  # a sum that may lack a part is no cost
+        output,
+        call.cache_read_tokens,
+        call.cache_write_tokens,
+        _one_hour(kept) if kept else None,
+        call.reasoning_tokens,
+        call.audio_input_tokens,
+        call.audio_output_tokens,
     )
     own = _own_prices(kept) if kept else None
     return buckets, call.provider, call.response_model, call.model_id, call.start_time, call.service_tier, own
@@ -105,15 +115,22 @@ def _question(call: Call) -> tuple[Any, ...]:
 def _charge(cost: Cost, reported: float | None) -> Charge:
     if cost.total_cost is None and reported is not None:
         return Charge(None, None, reported, REPORTED, None, cost.reason)
-    input_cost, output_cost, total = (None if c is None else float(c) for c in cost[:3])
-    return Charge(input_cost, output_cost, total, cost.source, cost.ref, cost.reason)
+    input_cost, output_cost, total, source, ref, reason = cost
+    return Charge(_dollars(input_cost), _dollars(output_cost), _dollars(total), source, ref, reason)
+
+
+def _dollars(cost: Decimal | None) -> float | None:
+    return None if cost is None else float(cost)
 
 
 def _kept(usage_raw: Any) -> Mapping[str, Any]:
     """The reported usage, decoded only when it may hold what a charge needs beside the columns."""
-    if isinstance(usage_raw, str) and not any(name in usage_raw for name in BESIDE_COLUMNS):
-        return {}
-    return mapping(usage_raw)
+    if not isinstance(usage_raw, str):
+        return mapping(usage_raw)
+    for name in BESIDE_COLUMNS:
+        if name in usage_raw:
+            return mapping(usage_raw)
+    return NOTHING_KEPT
 
 
 def _one_hour(kept: Mapping[str, Any]) -> int | None:
