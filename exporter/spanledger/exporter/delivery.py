@@ -3,15 +3,15 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from .custody import Custody
 from .errors import SpanledgerError
-from .frames import Kind, span_body, span_of
+from .frames import Kind, ids_in, span_body, span_of
 from .ledger import Ledger
 from .queue import Claim
-from .records import Batch, DeadLetter, Handover
+from .records import Batch, DeadLetter, Handover, merged
 from .spans import SpanData, row_id
 from .values import moment, sanitize
 
@@ -23,11 +23,15 @@ _log = logging.getLogger(__name__)
 
 
 class _Segment(NamedTuple):
-    """A claimed segment, decoded: spans that ended, spans that only began, and frames that are damaged or no spans."""
+    """A claimed segment: spans that ended; the bodies of spans that began, by their ids; and frames that are no spans.
+
+    *keys* are the ids of those that ended. Most that began have ended by then, and are never decoded.
+    """
 
     name: str
     ended: list[SpanData]
-    begun: dict[tuple[int, int], SpanData]
+    keys: set[bytes]
+    begun: dict[bytes, bytes]
     lost: Counter[str]
 
 
@@ -45,12 +49,12 @@ def deliver(ledger: Ledger, claims: Sequence[Claim]) -> list[Handover]:
     Raises `StoreUnavailable` when the database cannot take them now; then nothing counts as delivered.
     """
     segments = [_read(claim) for claim in claims]
-    ended = {span[:2] for segment in segments for span in segment.ended}
+    ended = {key for segment in segments for key in segment.keys}
     prepared = [_prepare(ledger, segment.ended) for segment in segments]
     # What has ended by now was short: it costs no row of its own while it ran.
-    running = [_prepare(ledger, [span for key, span in s.begun.items() if key not in ended]) for s in segments]
+    running = [_prepare(ledger, _still_running(segment, ended)) for segment in segments]
     batches = [*(p.batch for p in prepared), *(_rows_only(p.batch) for p in running)]
-    refused = dict(ledger.commit(_merged(batches)).rejected)
+    refused = dict(ledger.commit(merged(batches)).rejected)
     return [_handover(*each, refused) for each in zip(segments, prepared, running, strict=True)]
 
 
@@ -67,21 +71,30 @@ def retry(ledger: Ledger) -> tuple[int, int]:
 
 
 def _read(claim: Claim) -> _Segment:
-    segment = _Segment(claim.name, [], {}, Counter())
+    segment = _Segment(claim.name, [], set(), {}, Counter())
     for frame in claim.parsed.frames:
-        try:
-            span = span_of(frame.body)
-        except Exception:  # whole, as its checksum says, but written by a version that is not ours
-            _log.exception("spanledger: a frame of %s cannot be read", claim.name)
-            segment.lost[UNREADABLE] += 1
-            continue
-        if frame.kind == Kind.END:
+        if frame.kind == Kind.START:
+            segment.begun[ids_in(frame.body)] = frame.body
+        elif (span := _decoded(frame.body, segment)) is not None and frame.kind == Kind.END:
             segment.ended.append(span)
-        elif frame.kind == Kind.START:
-            segment.begun[span.trace_id, span.span_id] = span
+            segment.keys.add(ids_in(frame.body))
     if claim.parsed.damaged:
         segment.lost[DAMAGED] += 1  # at least: nobody knows how many
     return segment
+
+
+def _still_running(segment: _Segment, ended: Collection[bytes]) -> list[SpanData]:
+    bodies = [body for key, body in segment.begun.items() if key not in ended]
+    return [span for body in bodies if (span := _decoded(body, segment)) is not None]
+
+
+def _decoded(body: bytes, segment: _Segment) -> SpanData | None:
+    try:
+        return span_of(body)
+    except Exception:  # whole, as its checksum says, but written by a version that is not ours
+        _log.exception("spanledger: a frame of %s cannot be read", segment.name)
+        segment.lost[UNREADABLE] += 1
+        return None
 
 
 def _prepare(ledger: Ledger, spans: Sequence[SpanData]) -> _Prepared:
@@ -100,18 +113,13 @@ def _prepare(ledger: Ledger, spans: Sequence[SpanData]) -> _Prepared:
         return _Prepared(Batch(), 0, [_dead_letter(spans[0], reason)])
     half = len(spans) // 2
     first, second = _prepare(ledger, spans[:half]), _prepare(ledger, spans[half:])
-    batch = _merged([first.batch, second.batch])
+    batch = merged([first.batch, second.batch])
     return _Prepared(batch, first.skipped + second.skipped, [*first.dead, *second.dead])
 
 
 def _rows_only(batch: Batch) -> Batch:
     """A running span that is no row yet is not worth one: its end will say what it is."""
     return batch._replace(bridges=())
-
-
-def _merged(batches: Iterable[Batch]) -> Batch:
-    parts = list(zip(*batches, strict=True))
-    return Batch(*([row for rows in part for row in rows] for part in parts))
 
 
 def _handover(segment: _Segment, prepared: _Prepared, running: _Prepared, refused: dict[str, str]) -> Handover:

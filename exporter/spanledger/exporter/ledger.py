@@ -1,15 +1,17 @@
 """`Ledger`: the one door. Spans go in, rows are durable when it returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from sqlalchemy import Engine
 
+from .backends.base import Record
 from .bounds import MAX_VALUE_BYTES
 from .charges import charged
 from .custom_prices import CustomPrices
 from .mapping import Mapped, map_events, map_spans
 from .pricing import PriceBook
-from .records import Batch, Receipt
+from .records import Batch, Receipt, merged
 from .redaction import Redactor
 from .settings import Settings
 from .spans import LogEvent, SpanData
@@ -51,12 +53,14 @@ class Ledger:
         Raises `StoreUnavailable` when the same call may succeed later; then nothing of it counts as recorded. A span
         that can never be stored is rejected in the receipt and takes no other span with it.
         """
-        prepared = self.prepare(spans)
-        written = self.commit(prepared.batch)
-        reasons = [*prepared.rejected, *dict(written.rejected).values()]
-        skipped = prepared.skipped + _deleted(prepared.batch, written)
-        recorded = max(0, len(spans) - skipped - len(reasons))
-        return Receipt(len(spans), recorded, len(spans) - recorded - len(reasons), len(reasons), _distinct(reasons))
+        (receipt,) = self.record_each([spans])
+        return receipt
+
+    def record_each(self, groups: Sequence[Sequence[SpanData]]) -> list[Receipt]:
+        """`record` for several senders in one transaction: a receipt for each."""
+        prepared = [self.prepare(spans) for spans in groups]
+        refused = dict(self.commit(merged(one.batch for one in prepared)).rejected)
+        return [_receipt(spans, mapped, refused) for spans, mapped in zip(groups, prepared, strict=True)]
 
     def prepare(self, spans: Sequence[SpanData]) -> Mapped:
         """The rows of *spans*, redacted and priced: the first half of `record`, which needs no database."""
@@ -90,3 +94,10 @@ def _deleted(batch: Batch, written: Written) -> int:
 
 def _distinct(reasons: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reasons))
+
+
+def _receipt(spans: Sequence[SpanData], mapped: Mapped, refused: Mapping[str, str]) -> Receipt:
+    rows: Iterable[Record] = chain.from_iterable(mapped.batch)
+    reasons = [*mapped.rejected, *{row.id: refused[row.id] for row in rows if row.id in refused}.values()]
+    recorded = len(spans) - mapped.skipped - len(reasons)
+    return Receipt(len(spans), recorded, mapped.skipped, len(reasons), tuple(dict.fromkeys(reasons)))

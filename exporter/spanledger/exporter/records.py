@@ -4,7 +4,7 @@ Everything is already in the form the database takes: ids are dashed UUID text, 
 `datetime`s, money is US dollars as the float nearest to the exact `Decimal`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -155,6 +155,11 @@ class Batch(NamedTuple):
     llm_calls: Sequence[LLMCall] = ()
     bridges: Sequence[Bridge] = ()
     contents: Sequence[Content] = ()
+
+
+def merged(batches: Iterable[Batch]) -> Batch:
+    """At least one batch as one."""
+    return Batch(*([row for rows in part for row in rows] for part in zip(*batches, strict=True)))
 
 
 class Receipt(NamedTuple):

@@ -10,10 +10,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from spanledger.exporter.group import GroupCommit
 from spanledger.exporter.ledger import Ledger
+from spanledger.exporter.pipeline import Pipeline
 from spanledger.exporter.settings import Settings
 
 from .auth import Auth
+from .budget import Budget
 from .dashboard.pages import Pages
 from .doorkeeper import Doorkeeper
 from .keys import Keys
@@ -27,7 +30,9 @@ from .routes import ROUTES, as_starlette
 from .state import ANYONE, State
 
 WRITERS: Final = 2
-"""Threads that record spans. SQLite has one writer anyway; on PostgreSQL two reach a third more than one."""
+"""Transactions that record spans at once. SQLite has one writer anyway; on PostgreSQL two do a third more than one."""
+RECEIVERS: Final = 16
+"""Threads that decode bodies, or wait until what they decoded is committed together with what the others did."""
 
 
 def create_app(
@@ -37,13 +42,16 @@ def create_app(
     grpc_port: int | None = None,
     certificate: Certificate | None = None,
     insecure: bool = False,
+    pipeline: Pipeline | None = None,
 ) -> Starlette:
     """The service over *ledger*. It does not close the ledger: whoever opened it does.
 
     With *grpc_port* it takes OTLP over gRPC as well, on ``settings.host``, while it lives; with *certificate* over TLS.
-    *insecure*: while there are no API keys, it does what anyone asks, not only who is on this machine.
+    *insecure*: while there are no API keys, it does what anyone asks, not only who is on this machine. *pipeline*,
+    also the caller's, is the one that drains this host's spool.
     """
     metrics, openapi, pages = Metrics(), document(ROUTES), Pages()
+    commits, budget = GroupCommit(ledger, WRITERS), Budget()
     routes = as_starlette(ROUTES)
     doorkeeper = Doorkeeper(Keys(ledger.store), insecure=insecure)
     paths = {route.endpoint: route.path for route in routes}
@@ -58,7 +66,10 @@ def create_app(
             metrics=metrics,
             openapi=openapi,
             pages=pages,
-            writers=CapacityLimiter(WRITERS),
+            writers=CapacityLimiter(RECEIVERS),
+            commits=commits,
+            budget=budget,
+            pipeline=pipeline,
             doorkeeper=doorkeeper,
             caller=ANYONE,
         )

@@ -20,6 +20,7 @@ from spanledger.exporter.errors import (
     UndecodableSpans,
 )
 
+from .budget import Overloaded
 from .middleware import SECURITY_HEADERS
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -81,6 +82,7 @@ STATUSES: Final[Mapping[type[Exception], int]] = {
     UnsupportedBody: 415,
     StoreRejected: 400,
     StoreUnavailable: 503,
+    Overloaded: 503,
     ConfigurationError: 503,
 }
 
@@ -99,6 +101,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem(500, "Something went wrong on our side; the server's log has the details.")
     if isinstance(error, BadParameter):
         return Problem(status, str(error), more={"parameter": error.parameter})
+    if isinstance(error, Overloaded):  # its body was not read: the connection ends with the answer
+        return Problem(status, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"})
     if status == 503:
         return Problem(status, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)})
     if status in LEFT_UNREAD:

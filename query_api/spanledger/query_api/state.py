@@ -6,9 +6,12 @@ from typing import Any, Final, TypedDict
 from anyio import CapacityLimiter
 from starlette.requests import Request
 
+from spanledger.exporter.group import GroupCommit
 from spanledger.exporter.ledger import Ledger
+from spanledger.exporter.pipeline import Pipeline
 from spanledger.exporter.settings import Settings
 
+from .budget import Budget
 from .dashboard.pages import Pages
 from .doorkeeper import Doorkeeper
 from .metrics import Metrics
@@ -20,8 +23,9 @@ ANYONE: Final = "anyone"
 class State(TypedDict):
     """The ledger behind the service, its settings, its counters, its description of itself, its pages.
 
-    *writers* are the threads that record spans, so that questions cannot take them all. *caller* is the id of the key
-    that a request came with.
+    *writers* are the threads that record spans, so that questions cannot take them all; *commits* brings what they
+    bring at the same time into one transaction, and *budget* bounds what they all hold. *caller* is the id of the key
+    that a request came with. *pipeline* drains this host's spool, if this service does.
     """
 
     ledger: Ledger
@@ -30,6 +34,9 @@ class State(TypedDict):
     openapi: Mapping[str, Any]
     pages: Pages
     writers: CapacityLimiter
+    commits: GroupCommit
+    budget: Budget
+    pipeline: Pipeline | None
     doorkeeper: Doorkeeper
     caller: str
 

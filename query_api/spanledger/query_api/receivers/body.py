@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from spanledger.exporter.errors import UndecodableSpans
 
+from ..budget import Take, unbounded
 from ..problems import BodyTooLarge, BodyTooSlow, UnsupportedBody
 
 SECONDS: Final = 30.0
@@ -20,8 +21,9 @@ _GZIP: Final = 31
 """zlib's *wbits* for a gzip header and trailer, checksum included."""
 
 
-async def read(request: Request[Any], limit: int, seconds: float = SECONDS) -> bytes:
-    """The raw body. Raises `BodyTooLarge` when it exceeds *limit* bytes, `BodyTooSlow` after *seconds*.
+async def read(request: Request[Any], limit: int, take: Take = unbounded, seconds: float = SECONDS) -> bytes:
+    """The raw body, its bytes taken from a budget. Raises `Overloaded` when that has no room, `BodyTooLarge` when the
+    body exceeds *limit* bytes, `BodyTooSlow` after *seconds*.
 
     A body that is only somewhat too large is read to its end, unkept: a client that is cut off while it talks does not
     hear why, and tries again.
@@ -37,6 +39,7 @@ async def read(request: Request[Any], limit: int, seconds: float = SECONDS) -> b
                 if size > PATIENCE * limit:
                     raise _too_large(limit)
                 if size <= limit:
+                    take(len(chunk))
                     chunks.append(chunk)
     except TimeoutError:
         raise BodyTooSlow(f"The body did not arrive within {seconds:g} seconds; send it again.") from None

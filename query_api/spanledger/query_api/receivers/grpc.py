@@ -140,8 +140,10 @@ class _Export:
                 raise BodyTooSlow(f"The message did not arrive within {SECONDS:g} seconds; send it again.") from None
             if not isinstance(body, bytes):
                 raise UndecodableSpans("The call ended before its message arrived.")
-            arguments = (self._state, self._signal, PROTOBUF, body)
-            return await to_thread.run_sync(accept, *arguments, limiter=self._state["writers"])
+            with self._state["budget"].request() as take:
+                take(len(body))
+                arguments = (self._state, self._signal, PROTOBUF, body)
+                return await to_thread.run_sync(accept, *arguments, limiter=self._state["writers"])
 
 
 def _wire(message: Message) -> bytes:

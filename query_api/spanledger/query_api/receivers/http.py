@@ -16,6 +16,7 @@ from google.rpc import code_pb2  # type: ignore[import-untyped]  # the package h
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from starlette.responses import Response
 
+from ..budget import Take
 from ..problems import Problem, UnsupportedBody, problem_of
 from ..state import Asking
 from .body import decompressed, read
@@ -58,8 +59,10 @@ async def receive_logs(request: Asking) -> Response:
 async def _receive(request: Asking, signal: Signal) -> Response:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        body = await read(request, request.state["settings"].max_body_bytes)
-        return await to_thread.run_sync(_record, request, signal, media_type, body, limiter=request.state["writers"])
+        with request.state["budget"].request() as take:
+            body = await read(request, request.state["settings"].max_body_bytes, take)
+            arguments = (request, signal, media_type, body, take)
+            return await to_thread.run_sync(_record, *arguments, limiter=request.state["writers"])
     except Exception as error:
         if media_type not in ENCODE:
             raise
@@ -69,13 +72,14 @@ async def _receive(request: Asking, signal: Signal) -> Response:
         return refusal(problem, media_type)
 
 
-def _record(request: Asking, signal: Signal, media_type: str, body: bytes) -> Response:
+def _record(request: Asking, signal: Signal, media_type: str, body: bytes, take: Take) -> Response:
     """The rest of a request, in a thread: inflating, walking and committing must not hold up the event loop."""
     if media_type not in ENCODE:
         raise UnsupportedBody(f"Content-Type {media_type[:40]!r} is not OTLP; use {PROTOBUF} or {JSON}.")
     encoding = request.headers.get("content-encoding", "").strip().lower()
-    body = decompressed(body, encoding, request.state["settings"].max_body_bytes)
-    response = accept(request.state, signal, media_type, body)
+    data = decompressed(body, encoding, request.state["settings"].max_body_bytes)
+    take(max(0, len(data) - len(body)))
+    response = accept(request.state, signal, media_type, data)
     return Response(ENCODE[media_type](response), media_type=media_type)
 
 

@@ -10,7 +10,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.records import Receipt
 
 from ..metrics import Metrics
@@ -29,14 +28,14 @@ class Signal(NamedTuple):
 
     name: str
     decode: Mapping[str, Callable[[bytes], otlp.Decoded[Any]]]
-    record: Callable[[Ledger, list[Any]], Receipt]
+    record: Callable[[State, list[Any]], Receipt]
     response: Callable[[int, str], Message]
 
 
 TRACES: Final = Signal(
     "traces",
     {PROTOBUF: otlp.spans_in, JSON: otlp_json.spans_in},
-    Ledger.record,
+    lambda state, spans: state["commits"].record(spans),
     lambda rejected, message: ExportTraceServiceResponse(
         partial_success=ExportTracePartialSuccess(rejected_spans=rejected, error_message=message) if rejected else None
     ),
@@ -44,7 +43,7 @@ TRACES: Final = Signal(
 LOGS: Final = Signal(
     "logs",
     {PROTOBUF: otlp.events_in, JSON: otlp_json.events_in},
-    Ledger.record_events,
+    lambda state, events: state["ledger"].record_events(events),
     lambda rejected, message: ExportLogsServiceResponse(
         partial_success=ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=message)
         if rejected
@@ -60,7 +59,7 @@ def accept(state: State, signal: Signal, media_type: str, body: bytes) -> Messag
     `BodyTooLarge`, or `StoreUnavailable` when the same body may be accepted later.
     """
     decoded = signal.decode[media_type](body)
-    receipt = signal.record(state["ledger"], decoded.items) if decoded.items else Receipt(0, 0, 0, 0)
+    receipt = signal.record(state, decoded.items) if decoded.items else Receipt(0, 0, 0, 0)
     _count(state["metrics"], signal.name, decoded, receipt)
     rejected = sum(decoded.rejected.values()) + receipt.rejected
     return signal.response(rejected, " ".join([*decoded.rejected, *receipt.reasons]))
