@@ -15,15 +15,16 @@ CHOICES: Final = {"content": get_args(Content), "durability": get_args(Durabilit
 DEFAULT_DATABASE_URL: Final = "sqlite:///spanledger.db"
 
 
-def _help(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _help(default: Any, text: str, *, shown: bool = True) -> Any:
+    return field(default=default, repr=shown, metadata={"help": text})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What can be set, with its default. Built once at the edge and passed inward."""
 
-    database_url: str = _help(DEFAULT_DATABASE_URL, "sqlite:///file.db or postgresql://user@host/database")
+    # It may hold a password, and representations end up in tracebacks.
+    database_url: str = _help(DEFAULT_DATABASE_URL, "sqlite:///file.db or postgresql://user@host/database", shown=False)
     host: str = _help("127.0.0.1", "address the server listens on")
     port: int = _help(8318, "port the server listens on")
     content: Content = _help("full", "what of prompts and results is stored: full, metadata (sizes only) or none")

@@ -19,7 +19,7 @@ from sqlalchemy import (
     true,
 )
 
-from . import migrations
+from . import audit, migrations
 from .applying import ROWS, apply, by_table
 from .backends import Backend, backend_of
 from .erasure import Erased, Subject
@@ -173,6 +173,11 @@ class Store:
         """What `erase` would delete now."""
         with self.reading() as connection:
             return Forgetting(self.backend, connection).count(subject)
+
+    def note(self, actor: str, action: str, object: str, row_count: int | None = None) -> None:
+        """Write a deed into the audit log that has no transaction of its own: a purge, an export."""
+        entry: dict[str, Any] = {"actor": actor, "action": action, "object": object, "row_count": row_count}
+        self.backend.transact(lambda connection: audit.append(self.backend, connection, **entry))
 
     def purge(
         self,

@@ -1,5 +1,8 @@
 """PostgreSQL, through psycopg 3."""
 
+import ipaddress
+import logging
+import os
 import socket
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -53,6 +56,11 @@ SESSION: Final[Mapping[str, str]] = {
 }
 MIGRATION: Final[Mapping[str, str]] = {"lock_timeout": "60s", "statement_timeout": "0"}
 
+ENCRYPTED: Final = ("require", "verify-ca", "verify-full")
+"""Values of ``sslmode`` that do without the server rather than without encryption."""
+
+_log: Final = logging.getLogger(__name__)
+
 MOST_LOCKS: Final = 1000
 """Locks of one transaction. The server's table of locks holds 6400 by default, for all transactions together."""
 EVERY_KEY: Final = "spanledger"
@@ -100,6 +108,10 @@ class PostgreSQL(Backend):
             make_conninfo(**dict.fromkeys(url.query, ""))
         except psycopg.ProgrammingError as error:
             raise ConfigurationError(f"The PostgreSQL URL cannot be used: {_one_line(error)}.") from None
+        if not _is_safe(url):
+            _log.warning(
+                "%s: what goes over the network is not encrypted. Add ?sslmode=verify-full to the URL.", self.address
+            )
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_size=CONNECTIONS,
@@ -175,6 +187,23 @@ class _Staging(NamedTuple):
             CreateTable(incoming, if_not_exists=True),
             upsert_statement(insert(table).from_select(list(fields), arrived), table, fields),
         )
+
+
+def _is_safe(url: URL) -> bool:
+    """Whether a connection stays on this machine or must be encrypted, by the URL or by libpq's own variables."""
+    hosts = url.host or url.query.get("host") or os.environ.get("PGHOST") or os.environ.get("PGHOSTADDR") or ""
+    names = hosts.split(",") if isinstance(hosts, str) else hosts
+    mode = url.query.get("sslmode") or os.environ.get("PGSSLMODE")
+    return mode in ENCRYPTED or "service" in url.query or all(_is_here(name) for name in names)
+
+
+def _is_here(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith(("/", "@")):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _copy(connection: Connection, table: str, rows: Sequence[Record]) -> None:

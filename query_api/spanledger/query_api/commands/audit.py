@@ -24,7 +24,7 @@ EXAMPLES: Final = """\
 
 
 def _add_options(options: Options) -> None:
-    options.parser.add_argument("--expect", metavar="DIGEST", help="a digest noted earlier, which must still be there")
+    options.value("--expect", "a digest noted earlier, which must still be there", metavar="DIGEST")
     options.switch("--json", "print every entry as JSON")
 
 

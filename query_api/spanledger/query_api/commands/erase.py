@@ -21,7 +21,7 @@ EXAMPLES: Final = """\
 
 def _add_options(options: Options) -> None:
     for kind, column in COLUMNS.items():
-        options.parser.add_argument(f"--{kind}", metavar="ID", help=f"forget the rows with this {column}")
+        options.value(f"--{kind}", f"forget the rows with this {column}", metavar="ID")
     options.switch("--dry-run", "only say how much would be deleted")
     options.switch("--yes", "do not ask")
     options.switch("--json", "print the numbers as JSON; asks nothing, so --yes or --dry-run is needed")

@@ -32,21 +32,18 @@ EXAMPLES: Final = """\
 def _add_options(options: Options) -> None:
     options.parser.add_argument("deed", metavar="DEED", choices=DEEDS, help="create, list or revoke")
     options.parser.add_argument("id", metavar="ID", nargs="?", help="the key to revoke, as list shows it")
-    options.parser.add_argument("--name", default="", help="who will hold the key, for you to know later")
-    options.parser.add_argument(
+    options.value("--name", "who will hold the key, for you to know later")
+    options.value(
         "--scope",
-        action="append",
+        "what the key is for: ingest spans, read rows and content, delete, or admin (all of it); repeatable",
+        repeatable=True,
         choices=SCOPES,
-        default=[],
-        help="what the key is for: ingest spans, read rows and content, delete, or admin (all of it); repeatable",
     )
-    options.parser.add_argument(
-        "--expires", type=expiry, metavar="WHEN", help="when it ends: 12h, 90d, 8w from now, or a date"
-    )
-    options.parser.add_argument(
+    options.value("--expires", "when it ends: 12h, 90d, 8w from now, or a date", type=expiry, metavar="WHEN")
+    options.value(
         "--token-variable",
+        "take the key from this environment variable, where secrets are made elsewhere; repeating it is harmless",
         metavar="VARIABLE",
-        help="take the key from this environment variable, where secrets are made elsewhere; repeating it is harmless",
     )
     options.switch("--json", "print JSON")
 
@@ -65,8 +62,8 @@ def _create(keys: Keys, arguments: argparse.Namespace) -> None:
     token = None
     if arguments.token_variable and not (token := os.environ.get(arguments.token_variable)):
         raise ConfigurationError(f"The variable {arguments.token_variable} holds no key.")
-    scopes: Sequence[Scope] = arguments.scope
-    made = keys.create(arguments.name, scopes, actor=operator(), expires_at=arguments.expires, token=token)
+    scopes: Sequence[Scope] = arguments.scope or []
+    made = keys.create(arguments.name or "", scopes, actor=operator(), expires_at=arguments.expires, token=token)
     id = made.split("_")[1]
     if arguments.json:
         print(as_json({"id": id, "name": arguments.name, "scopes": scopes} | ({} if token else {"key": made})))

@@ -17,7 +17,7 @@ from spanledger.exporter.records import CANCELLED, COMPLETED, FAILED, STARTED
 from spanledger.exporter.schema import execution_logs, llm_call_logs
 from spanledger.exporter.store import Deleted, Store
 
-from .options import Command, Options, settings_from, shown
+from .options import Command, Options, operator, settings_from, shown
 
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 EXAMPLES: Final = """\
@@ -71,6 +71,8 @@ def _purge_from(store: Store, database: str, arguments: argparse.Namespace) -> i
     if not arguments.yes and (arguments.json or not _confirmed(what)):
         raise ConfigurationError("Nothing was deleted. Give --yes to delete without being asked.")
     deleted = _delete(store, sum(doomed), arguments.older_than, arguments.status)
+    object = f"before {arguments.older_than:%Y-%m-%d %H:%M} UTC {' '.join(arguments.status or ())}".strip()
+    store.note(operator(), "purge", object, sum(deleted))
     if arguments.json:
         print(_json(deleted, deleted=True))
     else:
