@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from spanledger.exporter.settings import PREFIX, Settings
+from spanledger.query_api.cli import parser
 
 
 def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -97,8 +98,24 @@ def test_addresses_between_services_name_services_and_the_ports_they_listen_on(c
     assert services(compose)["migrate"]["environment"] == {
         name: value
         for name, value in services(compose)["spanledger"]["environment"].items()
-        if name != "SPANLEDGER_JAEGER_URL"
+        if name not in ("SPANLEDGER_JAEGER_URL", "SPANLEDGER_ALLOWED_HOSTS")
     }
+
+
+def test_the_service_is_open_to_nobody_without_a_key_and_the_collector_shows_one(
+    compose: dict[str, Any], collector: dict[str, Any]
+) -> None:
+    assert services(compose)["spanledger"]["command"] == ["serve", "--host", "0.0.0.0"]
+    assert services(compose)["spanledger"]["depends_on"]["keys"] == {"condition": "service_completed_successfully"}
+    made, given = services(compose)["keys"], services(compose)["collector"]["environment"]["SPANLEDGER_KEY"]
+    arguments = parser().parse_args(made["command"])
+    assert (arguments.deed, arguments.scope, arguments.token_variable) == ("create", ["ingest"], "COLLECTOR_KEY")
+    assert made["environment"]["COLLECTOR_KEY"] == given
+    header = collector["exporters"]["otlp_http/spanledger"]["headers"]["authorization"]
+    assert header.startswith("Bearer ${env:SPANLEDGER_KEY:-")
+    host = services(compose)["collector"]["environment"]["SPANLEDGER_ENDPOINT"].split("/")[2].split(":")[0]
+    allowed = services(compose)["spanledger"]["environment"]["SPANLEDGER_ALLOWED_HOSTS"]
+    assert Settings(allowed_hosts=allowed).hosts == [host]
 
 
 def test_the_variables_given_to_services_are_ones_they_read(compose: dict[str, Any], root: Path) -> None:
@@ -117,5 +134,6 @@ def test_every_variable_the_file_asks_for_is_in_the_example_and_no_password_is_w
         line.split("=", 1) for line in (root / ".env.example").read_text().splitlines() if line and line[0] != "#"
     )
     assert asked == set(example)
-    assert example["POSTGRES_PASSWORD"] == ""
+    assert example["POSTGRES_PASSWORD"] == example["COLLECTOR_KEY"] == ""
     assert text.count("PASSWORD: ${POSTGRES_PASSWORD:?") == 2
+    assert text.count("_KEY: ${COLLECTOR_KEY:?") == 2
