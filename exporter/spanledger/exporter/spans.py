@@ -3,7 +3,7 @@
 It is built from an SDK ``ReadableSpan`` or from an OTLP message; everything behind `Ledger.record` sees nothing else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -89,25 +89,30 @@ def from_sdk(span: ReadableSpan) -> SpanData:
     """The `SpanData` of a finished or running OTel SDK span."""
     context = span.context
     assert context is not None, "an SDK span always has a context"
-    scope = span.instrumentation_scope
-    attributes = span.attributes
+    parent, scope, status = span.parent, span.instrumentation_scope, span.status
     return SpanData(
-        trace_id=context.trace_id,
-        span_id=context.span_id,
-        parent_span_id=span.parent.span_id if span.parent is not None else None,
-        name=span.name,
-        kind=span.kind.value + 1,  # the SDK counts internal as 0, OTLP as 1
-        start_time=span.start_time or 0,
-        end_time=span.end_time,
-        status_code=span.status.status_code.value,
-        status_message=span.status.description,
-        attributes=attributes if attributes is not None else NO_ATTRIBUTES,
-        events=[SpanEvent(e.name, e.timestamp, e.attributes or NO_ATTRIBUTES) for e in span.events],
-        resource=resource_of(span.resource.attributes),
-        scope=scope.name if scope is not None else "",
-        scope_version=(scope.version or "") if scope is not None else "",
-        dropped_attributes=span.dropped_attributes,
+        context.trace_id,
+        context.span_id,
+        parent.span_id if parent is not None else None,
+        span.name,
+        span.kind.value + 1,  # the SDK counts internal as 0, OTLP as 1
+        span.start_time or 0,
+        span.end_time,
+        status.status_code.value,
+        status.description,
+        _copied(span.attributes),
+        [SpanEvent(e.name, e.timestamp, e.attributes or NO_ATTRIBUTES) for e in span.events],
+        resource_of(_copied(span.resource.attributes)),
+        scope.name if scope is not None else "",
+        (scope.version or "") if scope is not None else "",
+        span.dropped_attributes,
     )
+
+
+def _copied(attributes: Attributes | None) -> Attributes:
+    """*attributes* as a dict. The SDK's own ``copy`` takes a tenth of the time of ``dict()``, which asks key by key."""
+    copy: Callable[[], Attributes] | None = getattr(attributes, "copy", None)
+    return copy() if copy is not None else dict(attributes or NO_ATTRIBUTES)
 
 
 def resource_of(attributes: Attributes) -> Resource:
