@@ -22,6 +22,7 @@ from spanledger.exporter.settings import PREFIX, Settings
 from spanledger.query_api.cli import COMMANDS
 from spanledger.query_api.commands.options import add_command
 from spanledger.query_api.openapi import template
+from spanledger.query_api.parameters import FILTERS
 from spanledger.query_api.routes import BASE, ROUTES, Route
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -95,7 +96,7 @@ def path(route: Route) -> str:
     return template(route.path).removeprefix(BASE + "/")
 
 
-ANALYTICS = [path(route) for route in ROUTES if path(route).startswith("analytics/")]
+ANALYTICS = [path(r) for r in ROUTES if path(r).startswith("analytics/") and set(FILTERS) <= set(r.parameters)]
 
 
 def shown(default: Any) -> str:

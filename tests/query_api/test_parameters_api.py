@@ -8,7 +8,7 @@ from spanledger.query_api.routes import ROUTES
 
 BASE = "/execution-logs"
 LISTS = (f"{BASE}/executions", f"{BASE}/llm-calls")
-ANALYTICS = tuple(route.path for route in ROUTES if "/analytics/" in route.path)
+ANALYTICS = tuple(r.path for r in ROUTES if "/analytics/" in r.path and set(FILTERS) <= set(r.parameters))
 
 WRONG = [
     ("limit", "0"),

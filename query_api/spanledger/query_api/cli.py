@@ -9,7 +9,7 @@ from typing import Final
 
 from spanledger.exporter.errors import BadParameter, ConfigurationError, SpanledgerError
 
-from .commands import audit, demo, doctor, erase, explain, keys, migrate, purge, reprice, run, serve, summary
+from .commands import audit, demo, doctor, erase, explain, keys, migrate, purge, reprice, run, serve, spool, summary
 from .commands.options import Command, add_command
 
 COMMANDS: Final[Sequence[Command]] = (
@@ -21,6 +21,7 @@ COMMANDS: Final[Sequence[Command]] = (
     explain.COMMAND,
     doctor.COMMAND,
     reprice.COMMAND,
+    spool.COMMAND,
     purge.COMMAND,
     erase.COMMAND,
     keys.COMMAND,

@@ -1,10 +1,11 @@
 """Our own counters, in a registry of the app's own, as Prometheus text."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -32,9 +33,32 @@ class Metrics:
         self.seconds = Histogram(
             "spanledger_request_seconds", "Time to answer a request.", ("method", "path"), registry=self.registry
         )
+        self.waiting = {
+            name: Gauge(f"spanledger_spool_{name}", help, registry=self.registry)
+            for name, help in (
+                ("segments", "Files that wait in this host's spool for the database."),
+                ("bytes", "What they hold."),
+                ("oldest_seconds", "Age of the first of them."),
+                ("corrupt_files", "Files in the spool that could not be read at all."),
+            )
+        }
+        self.lost = Gauge(
+            "spanledger_spool_lost_spans",
+            "Spans that processes of this host could not keep since they began, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
         Info("spanledger_build", "What is running.", registry=self.registry).info(
             {"version": version("spanledger"), "python": platform.python_version()}
         )
+
+    def spool(self, waiting: Mapping[str, Any]) -> None:
+        """Set the gauges of the spool to what `waiting` found."""
+        for name, gauge in self.waiting.items():
+            gauge.set(waiting[name])
+        self.lost.clear()
+        for reason, count in waiting["lost"].items():
+            self.lost.labels(reason).set(count)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

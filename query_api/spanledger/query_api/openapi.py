@@ -60,12 +60,19 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "parameters": in_path + [_parameter(parameter) for parameter in route.parameters],
         "responses": {"200": {"description": "OK", "content": _content(route.answers)}}
-        | {str(status): {"$ref": "#/components/responses/Problem"} for status in _problems_of(route)},
+        | {str(status): _refusal(route) for status in _problems_of(route)},
     }
     if route.answers == "OTLP":
         body = {"type": "object", "description": "An OTLP export request."}
         operation["requestBody"] = {"content": {kind: {"schema": body} for kind in OTLP_TYPES}}
     return operation
+
+
+def _refusal(route: Route) -> dict[str, Any]:
+    """OTLP has errors of its own, in the encoding of the request; where that is none of OTLP's, it gets a problem."""
+    if route.answers != "OTLP":
+        return {"$ref": "#/components/responses/Problem"}
+    return {"description": "A google.rpc.Status.", "content": _content("OTLP") | _problem()["content"]}
 
 
 def _problems_of(route: Route) -> list[int]:
@@ -120,6 +127,7 @@ def schemas() -> dict[str, Schema]:
         "Summary": _summary(),
         "Breakdown": _object({"date_range": _date_range(), "total_count": COUNT}) | {"additionalProperties": _rows()},
         "Timeseries": _timeseries(),
+        "Completeness": _completeness(),
         "Diagnosis": _diagnosis(),
         "Health": _object({"status": {"type": "string"}}),
     }
@@ -191,6 +199,14 @@ def _diagnosis() -> Schema:
             "prices_file": {"type": ["object", "null"]},
         }
     )
+
+
+def _completeness() -> Schema:
+    counts = {**dict.fromkeys(("produced", "stored", "skipped"), COUNT), "dropped": COUNTS}
+    process = _object({"producer": {"type": "string"}, **counts, "last_seen": {**MOMENT, "type": ["string", "null"]}})
+    loss = _object({"time": MOMENT, "producer": {"type": "string"}, "dropped": COUNTS})
+    lists = {"producers": {"type": "array", "items": process}, "total_producers": COUNT}
+    return _object({"date_range": _date_range(), **counts, **lists, "losses": {"type": "array", "items": loss}})
 
 
 def _rows() -> Schema:

@@ -203,6 +203,7 @@ RUN: Final = (
 )
 
 BREAKDOWN: Final = (*FILTERS, Parameter("limit", whole(1, MAX_LIMIT), "Rows in the answer, the costliest first.", 50))
+WINDOW: Final = tuple(each for each in FILTERS if each.name in ("start_date", "end_date"))
 TIMESERIES: Final = (
     *FILTERS,
     Parameter(

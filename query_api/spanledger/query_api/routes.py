@@ -11,7 +11,18 @@ from starlette import routing
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .endpoints import breakdowns, doctor, erasure, executions, health, llm_calls, start, summary, timeseries
+from .endpoints import (
+    breakdowns,
+    completeness,
+    doctor,
+    erasure,
+    executions,
+    health,
+    llm_calls,
+    start,
+    summary,
+    timeseries,
+)
 from .keys import Scope
 from .parameters import (
     BREAKDOWN,
@@ -22,6 +33,7 @@ from .parameters import (
     LLM_CALL_LIST,
     RUN,
     TIMESERIES,
+    WINDOW,
     Asked,
     Parameter,
     parse,
@@ -111,6 +123,15 @@ _JSON_ROUTES: Final = (
     ),
     Route("GET", "/analytics/users", breakdowns.users, "read", "One row per user.", "Breakdown", BREAKDOWN),
     Route("GET", "/analytics/errors", breakdowns.errors, "read", "One row per class of error.", "Breakdown", BREAKDOWN),
+    Route(
+        "GET",
+        "/analytics/completeness",
+        completeness.completeness,
+        "read",
+        "What processes produced, what is stored of it, and every loss with its reason.",
+        "Completeness",
+        WINDOW,
+    ),
     Route("GET", "/analytics/doctor", doctor.doctor, "read", "What is wrong with the rows.", "Diagnosis", FILTERS),
 )
 ROUTES: Final = (

@@ -7,6 +7,7 @@ from typing import Final
 
 from spanledger.exporter.errors import ConfigurationError
 from spanledger.exporter.ledger import Ledger
+from spanledger.exporter.pipeline import Pipeline
 
 from .. import listening
 from ..app import create_app
@@ -36,10 +37,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     with listening.until_stopped(), ExitStack() as stack:
         ledger = stack.enter_context(closing(Ledger.open(settings)))
         _refuse_strangers(settings.host, ledger, insecure=arguments.insecure_no_auth)
+        pipeline = stack.enter_context(closing(Pipeline(settings, ledger=ledger)))
         sockets = [stack.enter_context(listening.bind(settings.host, port)) for port in ports]
         grpc_port = None
         if arguments.grpc_port is not None:
             grpc_port = listening.free_port(settings.host, arguments.grpc_port)
+        pipeline.start()  # what agents of this host left behind, and what they have yet to say
         scheme = "https" if certificate else "http"
         api, otlp = listening.address(sockets[0], scheme), listening.address(sockets[-1], scheme)
         listening.serve(
@@ -49,6 +52,7 @@ def _serve(arguments: argparse.Namespace) -> int:
                 grpc_port=grpc_port,
                 certificate=certificate,
                 insecure=arguments.insecure_no_auth,
+                pipeline=pipeline,
             ),
             sockets,
             lambda: _introduce(api, otlp, grpc_port, shown(settings.database_url)),
@@ -100,6 +104,7 @@ COMMAND: Final = Command(
         "jaeger_url",
         "max_body_bytes",
         "max_value_bytes",
+        "spool_folder",
         "allowed_hosts",
         "cors_origins",
     ),

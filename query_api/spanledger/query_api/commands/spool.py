@@ -1,9 +1,8 @@
 """`spanledger spool`: what waits on this host for the database, bring it there, and what the database refused."""
 
 import argparse
-from collections import Counter
 from contextlib import closing
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -16,6 +15,7 @@ from spanledger.exporter.store import Store
 
 from ..answers import as_json
 from ..tables import number, titled
+from ..waiting import waiting
 from .options import Command, Options, settings_from
 
 EXAMPLES: Final = """\
@@ -36,23 +36,8 @@ def _perform(arguments: argparse.Namespace) -> int:
     return DEEDS[arguments.deed](arguments, settings_from(arguments))
 
 
-def status(settings: Settings) -> dict[str, Any]:
-    """What waits in the spool of this host: sizes in bytes, ages in seconds, losses not yet in the database."""
-    spool = open_spool(settings)
-    usage, present = spool.usage(), spool.presences()
-    lost: Counter[str] = sum((Counter(loss.counts) for loss in present.losses), Counter())
-    return {
-        "folder": str(spool.folder),
-        "segments": usage.segments,
-        "bytes": usage.bytes,
-        "oldest_seconds": round(usage.oldest, 1),
-        "corrupt_files": usage.corrupt,
-        "lost": dict(lost),
-    }
-
-
 def _status(arguments: argparse.Namespace, settings: Settings) -> int:
-    found = status(settings)
+    found = waiting(open_spool(settings))
     if arguments.json:
         print(as_json(found))
         return 0

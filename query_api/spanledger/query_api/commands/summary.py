@@ -15,6 +15,7 @@ from ..endpoints.breakdowns import AGENTS, broken_down
 from ..endpoints.summary import costliest_first, summarise
 from ..parameters import FILTERS, Asked, parse, window
 from ..tables import print_summary
+from ..waiting import remark
 from .options import Command, Options, settings_from
 
 EXAMPLES: Final = """\
@@ -39,13 +40,16 @@ def _add_options(options: Options) -> None:
 
 def _summary(arguments: argparse.Namespace) -> int:
     asked = window(parse(FILTERS, QueryParams(_pairs(arguments))))
-    store = Store.open(settings_from(arguments).database_url)
+    settings = settings_from(arguments)
+    store = Store.open(settings.database_url)
     try:
         if arguments.json:
             with store.reading() as connection:
                 print(bytes(Answer(summarise(connection, asked)).body).decode())
         else:
             show_summary(Console(highlight=False, soft_wrap=True), store, asked)
+            if waits := remark(settings):
+                print(waits)
     finally:
         store.close()
     return 0
