@@ -1,4 +1,4 @@
-"""What reading a span costs: CPU per span of mapping and pricing, beside OTLP encoding of the same spans.
+"""What reading a span costs: CPU per span of mapping, redacting and pricing, beside OTLP encoding of the same spans.
 
 The spans are real traces of many instrumentations (by default the golden ones of the tests). All variants run in one
 process, interleaved, each round in another order; ratios are taken within a round.
@@ -17,9 +17,11 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from spanledger.exporter.charges import charge
+from spanledger.exporter.charges import charged
 from spanledger.exporter.mapping import map_spans
 from spanledger.exporter.pricing import PriceBook
+from spanledger.exporter.records import Batch
+from spanledger.exporter.redaction import Redactor
 from spanledger.exporter.spans import SpanData
 from spanledger.query_api.receivers.otlp import spans_in
 
@@ -56,49 +58,47 @@ def _context(trace_id: int, span_id: int) -> SpanContext:
     return SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(1))
 
 
-def cpu_microseconds(work: Callable[[], object], units: int) -> float:
-    start = time.process_time()
-    work()
-    return (time.process_time() - start) * 1e6 / units
-
-
-def measure(variants: Mapping[str, tuple[Callable[[], object], int]], rounds: int) -> dict[str, list[float]]:
+def measure(variants: Mapping[str, Callable[[], object]], units: int, rounds: int) -> dict[str, list[float]]:
     """CPU microseconds per unit of every variant, one value a round, after one round that warms the caches."""
     order, values = random.Random(7), {name: list[float]() for name in variants}
-    for work, _ in variants.values():
+    for work in variants.values():
         work()
+    times = max(1, 5_000 // units)
     for _ in range(rounds):
         for name in order.sample(list(variants), len(variants)):
-            values[name].append(cpu_microseconds(*variants[name]))
+            work, start = variants[name], time.process_time()
+            for _ in range(times):
+                work()
+            values[name].append((time.process_time() - start) * 1e6 / (units * times))
     return values
 
 
-def repeated(work: Callable[[], object], times: int) -> Callable[[], None]:
-    def run() -> None:
-        for _ in range(times):
-            work()
-
-    return run
+def redact(redactor: Redactor, batch: Batch) -> None:
+    for execution in batch.executions:
+        redactor.execution(execution)
+    for call in batch.llm_calls:
+        redactor.llm_call(call)
 
 
 def report(spans: Sequence[SpanData], rounds: int) -> str:
-    calls = map_spans(spans).batch.llm_calls
-    prices, sdk_spans = PriceBook(), [as_sdk_span(span) for span in spans]
-    times = max(1, 5_000 // len(spans))
+    batch = map_spans(spans).batch
+    prices, redactor, sdk_spans = PriceBook(), Redactor(), [as_sdk_span(span) for span in spans]
     values = measure(
         {
-            ENCODING: (repeated(lambda: encode_spans(sdk_spans), times), len(spans) * times),
-            "mapping": (repeated(lambda: map_spans(spans), times), len(spans) * times),
-            "pricing, a call": (repeated(lambda: [charge(prices, call) for call in calls], times), len(calls) * times),
+            ENCODING: lambda: encode_spans(sdk_spans).SerializeToString(),
+            "mapping": lambda: map_spans(spans),
+            "redaction": lambda: redact(redactor, batch),
+            "pricing": lambda: [charged(prices, call) for call in batch.llm_calls],
         },
+        len(spans),
         rounds,
     )
     rows = {
         name: (spread(measured, 2), spread(paired(measured, values[ENCODING]), 2)) for name, measured in values.items()
     }
     attributes = sum(len(span.attributes) for span in spans) / len(spans)
-    title = f"{len(spans)} spans, {len(calls)} calls, {attributes:.1f} attributes a span, {rounds} rounds"
-    return table(title, ("CPU µs: median [min–max]", f"times {ENCODING}"), rows)
+    title = f"{len(spans)} spans, {len(batch.llm_calls)} calls, {attributes:.1f} attributes a span, {rounds} rounds"
+    return table(title, ("CPU µs a span: median [min–max]", f"times {ENCODING}"), rows)
 
 
 def main() -> None:
