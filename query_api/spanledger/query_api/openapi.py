@@ -75,13 +75,6 @@ def _refusal(route: Route) -> dict[str, Any]:
     return {"description": "A google.rpc.Status.", "content": _content("OTLP") | _problem()["content"]}
 
 
-def _refusal(route: Route) -> dict[str, Any]:
-    """OTLP has errors of its own, in the encoding of the request; where that is none of OTLP's, it gets a problem."""
-    if route.answers != "OTLP":
-        return {"$ref": "#/components/responses/Problem"}
-    return {"description": "A google.rpc.Status.", "content": _content("OTLP") | _problem()["content"]}
-
-
 def _problems_of(route: Route) -> list[int]:
     statuses = {400, 401, 403, 429, 503} if route.scope else set()
     if "{" in route.path:
