@@ -96,7 +96,7 @@ def path(route: Route) -> str:
     return template(route.path).removeprefix(BASE + "/")
 
 
-ANALYTICS = [path(r) for r in ROUTES if path(r).startswith("analytics/") and set(FILTERS) <= set(r.parameters)]
+ANALYTICS = [path(r) for r in ROUTES if path(r).startswith("analytics/") and FILTERS[0] in r.parameters]
 
 
 def shown(default: Any) -> str:
