@@ -109,7 +109,7 @@ def _alternatives(words: Iterable[str]) -> str:
     return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
-def _preceded_by(words: Iterable[str], end: str) -> str:
+def _preceded_by(words: Iterable[str], end: str = "") -> str:
     """Lookbehinds for any of *words* and *end*, one for each length (their width is fixed)."""
     groups = groupby(sorted(words, key=len), key=len)
     return "(?:" + "|".join(rf"(?<=(?:{_alternatives(group)}){end})" for _, group in groups) + ")"
@@ -174,7 +174,8 @@ _OUTSIDE: Final = r"(?<![A-Za-z0-9_+-])"
 
 SHAPES: Final = (
     Shape(
-        _contains("-", "_"),
+        # Dotted names run long, too; a dash or underscore before a long tail without dots is rare.
+        re.compile(rf"[-_](?=[A-Za-z0-9_-]{{16}}){_preceded_by(_KINDS)}").search,
         re.compile(
             rf"{_OUTSIDE}(?:({_alternatives(_DASHED)})([A-Za-z0-9_-]{{16,}}+)"
             rf"|({_alternatives(_PLAIN)})([A-Za-z0-9]{{16,}}+))"
@@ -276,7 +277,8 @@ def runs(text: str) -> str:
     outline = text.encode("ascii", "replace").translate(_OUTLINE)  # one byte for every character, also outside ASCII
     if b"x" * RUN not in outline:
         return ""
-    return "\n".join([text[max(0, run.start() - _BEFORE) : run.end()] for run in _RUNS.finditer(outline)])
+    spans = [run.span() for run in _RUNS.finditer(outline)]
+    return "\n".join([text[max(0, start - _BEFORE) : end] for start, end in spans])
 
 
 def is_suspect(text: str) -> bool:
