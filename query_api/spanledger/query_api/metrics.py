@@ -42,6 +42,11 @@ class Metrics:
                 ("corrupt_files", "Files in the spool that could not be read at all."),
             )
         }
+        self.cost = Gauge(
+            "spanledger_cost_last_day_usd",
+            "Cost in US dollars of the model calls that started in the last 24 hours, by the database.",
+            registry=self.registry,
+        )
         self.lost = Gauge(
             "spanledger_spool_lost_spans",
             "Spans that processes of this host could not keep since they began, by reason.",

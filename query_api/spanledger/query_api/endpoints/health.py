@@ -1,14 +1,17 @@
 """``/healthz``, ``/readyz``, ``/metrics``: alive, able to answer, and what happened so far."""
 
+import math
 from typing import Any
 
 from starlette.responses import Response
 
+from spanledger.exporter.errors import StoreError
 from spanledger.exporter.spool import Spool
 
 from ..answers import Answer
 from ..metrics import CONTENT_TYPE
 from ..parameters import Asked
+from ..queries.costs import cost_of_last_day
 from ..state import Asking
 from ..waiting import waiting
 
@@ -26,6 +29,11 @@ def readyz(request: Asking, asked: Asked) -> Response:
 
 def metrics(request: Asking, asked: Asked) -> Response:
     found = request.state["metrics"]
+    try:
+        with request.state["ledger"].store.reading() as connection:
+            found.cost.set(cost_of_last_day(connection))
+    except StoreError:
+        found.cost.set(math.nan)  # unknown; the counters are worth telling all the more
     if spool := _spool(request):
         found.spool(spool)
     return Response(found.text(), media_type=CONTENT_TYPE)
