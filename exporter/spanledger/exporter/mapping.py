@@ -27,7 +27,7 @@ UNKNOWN: Final = "unknown"
 CANCELLATIONS: Final = frozenset(
     ("CancelledError", "asyncio.CancelledError", "asyncio.exceptions.CancelledError", "KeyboardInterrupt")
 )
-IDENTIFIERS: Final = frozenset(("report_id", "completion_id", "widget_id", "step_id", "execution_log_id"))
+IDENTIFIERS: Final = ("report_id", "completion_id", "widget_id", "step_id", "execution_log_id")
 SAID_BY_THE_AGENT: Final = frozenset(("system", "input", "metadata", "not_counted_reason"))
 """What the row that stands in for an agent's calls leaves on the agent's own."""
 NO_EXECUTION: Final[Mapping[str, Any]] = dict.fromkeys(Execution._fields)
@@ -138,8 +138,6 @@ def _execution(span: SpanData, operation: Operation, draft: Draft) -> Execution:
     row["execution_step"] = get("execution_step") or operation.kind
     row["input_data"] = values.as_json(get("input"))
     row["output_data"] = values.as_json(get("output"))
-    row["widget_id"] = _identifier(get("widget_id"))
-    row["step_id"] = _identifier(get("step_id"))
     return Execution._make(row.values())
 
 
@@ -150,7 +148,6 @@ def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
     streaming = bool(get("is_streaming") or get("call_type") == "inference_stream")
     kind = "inference_stream" if streaming and operation.kind == "inference" else operation.kind
     row = _begun(NO_CALL, span, draft)
-    row["execution_log_id"] = _identifier(get("execution_log_id"))
     row["provider"] = providers.normalise(get("provider"), get("server_address"), model)
     row["model_id"] = model or UNKNOWN
     row["call_type"] = get("call_type") or kind
@@ -190,6 +187,9 @@ def _begun(empty: Mapping[str, Any], span: SpanData, draft: Draft) -> dict[str, 
     for name in AS_GIVEN.intersection(draft):
         if name in row:
             row[name] = draft[name]
+    for name in IDENTIFIERS:
+        if name in draft and name in row:
+            row[name] = _identifier(draft[name])
     get, began, end = draft.get, span.start_time, span.end_time
     start = max(began, 0)
     row["trace_id"] = trace_id = f"{span.trace_id:032x}"
@@ -207,8 +207,6 @@ def _begun(empty: Mapping[str, Any], span: SpanData, draft: Draft) -> dict[str, 
         row["duration_ms"] = min((end - start) // 1_000_000, MAX_INT)
     row["metadata"] = _metadata(draft)
     row["usage_raw"] = _usage_raw(draft)
-    row["report_id"] = _identifier(get("report_id"))
-    row["completion_id"] = _identifier(get("completion_id"))
     row["service_name"], row["environment"] = span.resource
     row["scope"] = span.scope or None
     row["scope_version"] = span.scope_version or None
@@ -218,7 +216,7 @@ def _begun(empty: Mapping[str, Any], span: SpanData, draft: Draft) -> dict[str, 
 
 
 def _tell_outcome(row: dict[str, Any], span: SpanData, draft: Draft) -> None:
-    exception = _exception(span)
+    exception = _exception(span) if span.events else NO_ATTRIBUTES
     row["status"] = status = _status(span, draft, exception)
     error_type = draft.get("error_type") or exception.get(semconv.EXCEPTION_TYPE)
     if error_type is not None:
@@ -279,7 +277,7 @@ def _metadata(draft: Draft) -> str | None:
     kept = draft["leftovers"]
     if attached := draft.get("metadata"):
         kept = {**kept, **attached}
-    for name in IDENTIFIERS.intersection(draft):
+    for name in IDENTIFIERS:
         if isinstance(original := draft.get(name), str) and as_uuid(original) != original.lower():
             kept[name] = original
     return json_text(kept) if kept else None
