@@ -93,12 +93,29 @@ def _facts(executions: Mapping[str, Any], calls: Mapping[str, Any]) -> Renderabl
 
 def titled(title: str, *columns: str, **numbers: Any) -> Table:
     """A table of texts, which fold where the terminal is narrow, and numbers, which are never cut."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = _Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")
     for column, justify in numbers.items():
         table.add_column(column, justify=justify, no_wrap=True)
     return table
+
+
+class _Table(Table):
+    """A table whose texts, which may come from spans, cannot speak to the terminal."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(_harmless(cell) for cell in cells), **options)
+
+
+def _harmless(cell: RenderableType | None) -> RenderableType | None:
+    if isinstance(cell, Text):
+        cell.plain = _harmless_text(cell.plain)
+    return _harmless_text(cell) if isinstance(cell, str) else cell
+
+
+def _harmless_text(text: str) -> str:
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _milliseconds(duration: float | None) -> str:
