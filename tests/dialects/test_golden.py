@@ -11,7 +11,9 @@ GOLDEN = Path(__file__).parent / "golden"
 RECORDINGS = sorted(path for path in GOLDEN.rglob("*.otlp.pb") if not path.name.endswith(".logs.otlp.pb"))
 
 
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: str(path.relative_to(GOLDEN)).removesuffix(".otlp.pb"))
+@pytest.mark.parametrize(
+    "recording", RECORDINGS, ids=lambda path: str(path.relative_to(GOLDEN)).removesuffix(".otlp.pb")
+)
 def test_a_recorded_trace_becomes_its_rows(
     recording: Path, golden_rows: Callable[[Path], dict[str, Any]], request: pytest.FixtureRequest
 ) -> None:

@@ -59,8 +59,14 @@ class Ledger:
     def record_each(self, groups: Sequence[Sequence[SpanData]]) -> list[Receipt]:
         """`record` for several senders in one transaction: a receipt for each."""
         prepared = [self.prepare(spans) for spans in groups]
-        refused = dict(self.commit(merged(one.batch for one in prepared)).rejected)
-        return [_receipt(spans, mapped, refused) for spans, mapped in zip(groups, prepared, strict=True)]
+        batch = merged(one.batch for one in prepared)
+        written = self.commit(batch)
+        deleted = _deleted(batch, written)
+        if deleted and len(groups) > 1:
+            # Some belongs to what was deleted. Whose it is shows one by one: to store the rest again changes nothing.
+            return [self.record(spans) for spans in groups]
+        refused = dict(written.rejected)
+        return [_receipt(spans, mapped, refused, deleted) for spans, mapped in zip(groups, prepared, strict=True)]
 
     def prepare(self, spans: Sequence[SpanData]) -> Mapped:
         """The rows of *spans*, redacted and priced: the first half of `record`, which needs no database."""
@@ -96,8 +102,8 @@ def _distinct(reasons: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reasons))
 
 
-def _receipt(spans: Sequence[SpanData], mapped: Mapped, refused: Mapping[str, str]) -> Receipt:
+def _receipt(spans: Sequence[SpanData], mapped: Mapped, refused: Mapping[str, str], deleted: int) -> Receipt:
     rows: Iterable[Record] = chain.from_iterable(mapped.batch)
     reasons = [*mapped.rejected, *{row.id: refused[row.id] for row in rows if row.id in refused}.values()]
-    recorded = len(spans) - mapped.skipped - len(reasons)
-    return Receipt(len(spans), recorded, mapped.skipped, len(reasons), tuple(dict.fromkeys(reasons)))
+    recorded = max(0, len(spans) - mapped.skipped - deleted - len(reasons))
+    return Receipt(len(spans), recorded, len(spans) - recorded - len(reasons), len(reasons), _distinct(reasons))
