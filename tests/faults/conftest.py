@@ -23,6 +23,7 @@ import pytest
 from sqlalchemy import Table, func, make_url, select
 
 from spanledger.exporter.backends import BACKENDS
+from spanledger.exporter.errors import StoreUnavailable
 from spanledger.exporter.frames import Kind, span_body
 from spanledger.exporter.pipeline import Pipeline
 from spanledger.exporter.schema import dead_letters, deliveries, execution_logs, llm_call_logs
@@ -82,15 +83,21 @@ class World:
         return Acks({line[2:] for line in lines if line[0] == "o"}, {line[2:] for line in lines if line[0] == "e"})
 
     def drain(self, seconds: float = PATIENCE) -> None:
-        """What the next process on the host does: bring everything that waits to the database."""
+        """What the next process on the host does: bring everything that waits to the database, trying again."""
         pipeline = Pipeline(self.settings)
         deadline = time.monotonic() + seconds
-        while Spool(self.spool_folder).usage().segments:
+        try:
+            while Spool(self.spool_folder).usage().segments:
+                try:
+                    pipeline._drainer.drain()
+                except StoreUnavailable:
+                    if time.monotonic() >= deadline:
+                        raise
+                assert time.monotonic() < deadline, "the spool does not drain"
+            pipeline._drainer._next_attendance = 0.0
             pipeline._drainer.drain()
-            assert time.monotonic() < deadline, "the spool does not drain"
-        pipeline._drainer._next_attendance = 0.0
-        pipeline._drainer.drain()
-        pipeline.close()
+        finally:
+            pipeline.close()
 
     def rows(self, table: Table) -> list[Any]:
         store = Store.open(self.url)
@@ -233,7 +240,8 @@ class Proxy:
                 time.sleep(self.delay)
                 if self._hears.is_set() and source not in self._deaf:
                     sink.sendall(received)
-            sink.shutdown(socket.SHUT_RDWR)
+            if source not in self._deaf:  # not even that the other side has left comes through
+                sink.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(params=sorted(BACKENDS))

@@ -18,7 +18,7 @@ Seen = Callable[[str], None]
 def test_a_thousand_agents_killed_at_random_instants_lose_nothing_they_were_told_is_safe(
     world: Any, seen: Seen, soak: int
 ) -> None:
-    kills = 500 * soak
+    kills = 1000 * soak
     agents = world.agent("swarm", kills=kills, seed=time.time_ns())
     said, complaints = agents.communicate(timeout=240 * soak)
     assert said.strip() == str(kills), complaints

@@ -93,7 +93,7 @@ def test_a_network_that_swallows_everything_is_given_up_and_storing_goes_on(
         resumed = time.monotonic() - stalled
     world.drain()
     acked = world.check_nothing_is_lost()
-    assert resumed < TRANSACTION_SECONDS + 4 * CONNECT_SECONDS
+    assert resumed < TRANSACTION_SECONDS + 2 * CONNECT_SECONDS
     what = f"slowest end() {slowest[0]:.1f} ms; {acked} spans, 0 lost"
     seen(f"stored again {resumed:.1f} s after the silence began; {what}")
 
@@ -198,7 +198,7 @@ def test_tables_that_do_not_fit_the_code_make_spans_wait(empty_postgresql: str, 
         connection.execute(text("UPDATE spanledger_version SET version_num = 'spanledger_9999'"))
     store.close()
     with pytest.raises((ConfigurationError, StoreUnavailable)):
-        world.drain()
+        world.drain(seconds=0)
     with psycopg.connect(empty_postgresql, autocommit=True) as connection:
         connection.execute("UPDATE spanledger_version SET version_num = %s", [revision])
     world.drain()
@@ -247,7 +247,8 @@ def test_a_server_without_a_free_connection_is_waited_for(server: Any, new_world
 
 @pytest.mark.fault("F18", "F21")
 def test_the_same_spans_from_four_drainers_at_once_change_nothing(world: Any, new_spans: Any, seen: Seen) -> None:
-    spans = [new_spans.call(trace_id=2**100 + n % 40) for n in range(400)]
+    # All below one parent, so that writers lock trace by trace and not everything.
+    spans = [new_spans.call(trace_id=2**100 + n % 40, parent_span_id=2**60) for n in range(400)]
     ledger = Ledger.open(world.settings)
     ledger.record(spans)
     before = world.stored()
@@ -273,11 +274,7 @@ def test_the_same_spans_from_four_drainers_at_once_change_nothing(world: Any, ne
     assert not failed
     assert world.stored() == before
     if world.url.startswith("postgresql"):
-        with psycopg.connect(world.url) as connection:
-            deadlocks = connection.execute(
-                "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-            ).fetchone()
-        assert deadlocks == (0,), "they were repeated, but they cost a second each"
+        assert deadlocks(world) == 0, "they were repeated, but they cost a second each"
     seen("400 spans stored by 4 writers at once, in opposite orders, 3 times more: no error, no row changed")
 
 
@@ -292,3 +289,13 @@ def test_of_two_spans_with_the_same_ids_the_first_that_ended_stays(world: Any, n
     (row,) = world.rows(llm_call_logs)
     assert row["input_tokens"] == first.attributes["gen_ai.usage.input_tokens"]
     seen("the first stays; keeping the other for inspection waits for projects")
+
+
+def deadlocks(world: Any) -> int:
+    """How many the server has counted, once our sessions have told it."""
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    counted = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    with psycopg.connect(world.url, autocommit=True) as connection:
+        world.until(lambda: connection.execute(sessions).fetchone() == (0,))
+        (count,) = connection.execute(counted).fetchone() or (0,)
+    return int(count)

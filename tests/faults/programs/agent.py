@@ -97,7 +97,7 @@ def _work_until_killed(agent: Agent) -> None:
     root = agent.open()
     while True:
         agent.call(root)
-        time.sleep(random.random() * 0.003)
+        time.sleep(random.random() * 0.001)
 
 
 def leave(agent: Agent) -> None:

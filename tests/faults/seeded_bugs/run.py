@@ -36,7 +36,7 @@ def passes(tree: Path, test: str) -> bool:
         except subprocess.TimeoutExpired:
             return False
     if run.returncode not in (0, 1):
-        raise SystemExit(f"{test} cannot be run:\n{run.stdout.decode()[-2000:]}")
+        raise SystemExit(f"{test} cannot be run ({run.returncode}):\n{(run.stdout + run.stderr).decode()[-2000:]}")
     return run.returncode == 0
 
 

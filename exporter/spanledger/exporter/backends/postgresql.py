@@ -51,7 +51,7 @@ TRANSACTION_SECONDS: Final = 15.0
 SESSION: Final[Mapping[str, str]] = {
     "lock_timeout": "2s",
     "statement_timeout": "10s",
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": "10s",  # what a client that can no longer be heard has locked is free then
     "TimeZone": "UTC",
 }
 MIGRATION: Final[Mapping[str, str]] = {"lock_timeout": "60s", "statement_timeout": "0"}
