@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from spanledger.exporter.ledger import Ledger
+from spanledger.exporter.schema import dead_letters, deliveries, producers
+from spanledger.exporter.store import Store
 
 Seen = Callable[[str], None]
 OTLP = {"content-type": "application/x-protobuf"}
@@ -237,3 +240,15 @@ def test_the_command_drains_shows_and_brings_back(world: Any, new_spans: Any, se
     assert "zero" in spanledger("spool", "dead-letters")
     assert '"left":1' in spanledger("spool", "dead-letters", "--retry", "--json")
     seen("spool status, drain and dead-letters: 100 spans of a killed agent delivered by the command")
+
+
+def test_purging_rows_purges_what_the_books_say_of_them(world: Any, new_spans: Any) -> None:
+    new_spans.producer(world, [new_spans.call(), new_spans.call(trace_id=0)]).seal()
+    world.drain()
+    assert [len(world.rows(book)) for book in (deliveries, dead_letters, producers)] == [1, 1, 1]
+    store = Store.open(world.url)
+    store.purge(datetime.now(UTC) - timedelta(days=1))
+    assert [len(world.rows(book)) for book in (deliveries, dead_letters, producers)] == [1, 1, 1]
+    store.purge(datetime.now(UTC) + timedelta(days=1))
+    store.close()
+    assert [len(world.rows(book)) for book in (deliveries, dead_letters, producers)] == [0, 0, 0]

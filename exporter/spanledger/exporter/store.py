@@ -31,9 +31,12 @@ from .records import Batch
 from .schema import (
     bridge_spans,
     content_events,
+    dead_letters,
+    deliveries,
     execution_logs,
     former_charges,
     llm_call_logs,
+    producers,
     tombstones,
 )
 
@@ -42,6 +45,14 @@ LEFT_OVERS: Final = (
     (content_events, "time", ("trace_id", "span_id")),
 )
 """Tables of what other rows need: their time, and the columns they share with whom they are for."""
+
+BOOKS: Final = (
+    (tombstones, "created_at"),
+    (deliveries, "written_at"),
+    (dead_letters, "created_at"),
+    (producers, "last_seen"),
+)
+"""What is kept about rows, and the time by which it is old."""
 
 INDIGESTIBLE: Final = (
     StoreRejected,
@@ -189,7 +200,7 @@ class Store:
         """Delete the rows that started before *older_than* (with *statuses*: only those in one of them).
 
         In portions, each a transaction of its own, with pauses for writers in between. *progress* is called with the
-        number of rows gone so far. What only those rows needed, and tombstones of that age, go with them.
+        number of rows gone so far. What only those rows needed, and what the books say of that age, go with them.
         """
         gone = {table.name: 0 for table in ROWS}
         for table in ROWS:
@@ -206,7 +217,7 @@ class Store:
         charged = former_charges.c.call_id
         for _ in self._walk(former_charges, charged, true(), ~exists().where(llm_call_logs.c.id == charged)):
             pass
-        self.backend.transact(lambda c: c.execute(delete(tombstones).where(tombstones.c.created_at < older_than)))
+        self.backend.transact(lambda connection: _purge_books(connection, older_than))
         return Deleted(gone[execution_logs.name], gone[llm_call_logs.name])
 
     def _erase(self, connection: Connection, subject: Subject, actor: str, before: Erased) -> tuple[Erased, bool]:
@@ -250,3 +261,8 @@ class Store:
             if last is None:
                 return
             time.sleep(time.monotonic() - began)
+
+
+def _purge_books(connection: Connection, older_than: datetime) -> None:
+    for table, moment in BOOKS:
+        connection.execute(delete(table).where(table.c[moment] < older_than))
