@@ -104,8 +104,11 @@ def configure(
     provider.add_span_processor(ContextSpanProcessor())
     provider.add_span_processor(LedgerSpanProcessor(pipeline))
     others = _other_exporters(otlp_endpoint, from_environment=provider is not current)
-    for other in others:
-        provider.add_span_processor(BatchSpanProcessor(other))
+    if others:
+        from .costed import Costed  # brings the mapping, which a program without other exporters leaves to a thread
+
+        for other in others:
+            provider.add_span_processor(BatchSpanProcessor(Costed(other, settings)))
     if settings.content == "full" and not others and provider is not current:
         instrumentors.capture_content()
     if provider is not current:

@@ -39,6 +39,7 @@ FIELDS: Final = (
     Field("custom_input_price", semconv.CUSTOM_INPUT_PRICE, money),
     Field("custom_output_price", semconv.CUSTOM_OUTPUT_PRICE, money),
     Field("token_prices", semconv.TOKEN_PRICES, mapping),
+    Field("reported_cost", semconv.TOTAL_COST, money),
 )
 
 
@@ -46,6 +47,7 @@ def operation(span: SpanData) -> Operation | None:
     return OPERATIONS.get(str(span.attributes.get(semconv.KIND)))
 
 
+COSTS: Final = (semconv.INPUT_COST, semconv.OUTPUT_COST, semconv.TOTAL_COST)
 PRICES: Final = {"input": semconv.CUSTOM_INPUT_PRICE, "output": semconv.CUSTOM_OUTPUT_PRICE}
 
 
@@ -64,7 +66,7 @@ OWN: Final = Dialect(
     "spanledger",
     operation,
     FIELDS,
-    marks=frozenset((semconv.KIND, semconv.TOKEN_PRICES, *semconv.CONTEXT_ATTRIBUTES)) - {semconv.SESSION_ID},
-    claims=(semconv.KIND,),
+    marks=frozenset((semconv.KIND, semconv.TOKEN_PRICES, *COSTS, *semconv.CONTEXT_ATTRIBUTES)) - {semconv.SESSION_ID},
+    claims=(semconv.KIND, *COSTS),
     adjust=adjust,
 )
