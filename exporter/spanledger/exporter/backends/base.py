@@ -95,6 +95,21 @@ class Backend(ABC):
     def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
         """``column IN values``, for any number of values and with one statement text."""
 
+    @abstractmethod
+    def size(self, connection: Connection) -> int:
+        """Bytes that the rows take with their indexes; not the room in the files that deleted ones have left."""
+
+    @abstractmethod
+    def reclaim(self, *, thoroughly: bool = False) -> None:
+        """Give the room of deleted rows back without keeping writers waiting, where that does not happen by itself.
+
+        *thoroughly*: whatever it takes.
+        """
+
+    @abstractmethod
+    def alone(self, key: str) -> AbstractContextManager[bool]:
+        """While the block runs, let no other process that shares this database be *alone* with *key*: whether so."""
+
     def scrub(self) -> None:  # noqa: B027
         """Leave of deleted rows no byte in the files, as far as that is in our hands."""
 

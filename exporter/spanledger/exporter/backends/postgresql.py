@@ -29,8 +29,9 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    tablesample,
 )
-from sqlalchemy.dialects.postgresql import JSON, insert
+from sqlalchemy.dialects.postgresql import JSON, REGCLASS, insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
@@ -39,6 +40,7 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
+from ..schema import metadata
 from .base import Backend, Record, upsert_statement
 from .expressions import percentile
 
@@ -63,6 +65,10 @@ _log: Final = logging.getLogger(__name__)
 
 MOST_LOCKS: Final = 1000
 """Locks of one transaction. The server's table of locks holds 6400 by default, for all transactions together."""
+SAMPLE_BYTES: Final = 64 * 1024 * 1024
+"""How much of a table is looked at to see how full it is."""
+TUPLE_BYTES: Final = 28
+"""A row's header and the pointer to it in its page."""
 EVERY_KEY: Final = "spanledger"
 MIGRATION_KEY: Final = "spanledger migration"
 
@@ -102,6 +108,38 @@ class PostgreSQL(Backend):
 
     def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
         return column == any_(func.array(select(cast(_each(values), column.type)).scalar_subquery()))
+
+    def size(self, connection: Connection) -> int:
+        """``pg_total_relation_size`` of our tables, but of each only as much as a sample of it is rows."""
+        return sum(_size(connection, table) for table in metadata.sorted_tables)
+
+    def reclaim(self, *, thoroughly: bool = False) -> None:
+        """Autovacuum does it; *thoroughly*: VACUUM at once, which blocks no writer and lets later rows have the room."""
+        if not thoroughly:
+            return
+        with self._translated(), self._session() as connection:
+            connection.execute(select(func.set_config("statement_timeout", "0", False)))
+            for table in metadata.sorted_tables:
+                connection.exec_driver_sql(
+                    f"VACUUM (ANALYZE) {connection.dialect.identifier_preparer.format_table(table)}"
+                )
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[bool]:
+        """The lock is the session's own, and ends with it, however that ends."""
+        with self._session() as connection:
+            with self._translated():
+                locked = connection.scalar(select(func.pg_try_advisory_lock(_hash(key))))
+            yield bool(locked)
+
+    @contextmanager
+    def _session(self) -> Iterator[Connection]:
+        """A connection without a transaction that goes back to nobody afterwards."""
+        with self._translated():
+            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+        with connection:
+            yield connection
 
     def _connectable(self, url: URL) -> Engine:
         try:
@@ -214,6 +252,20 @@ def _copy(connection: Connection, table: str, rows: Sequence[Record]) -> None:
     with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def _size(connection: Connection, table: Table) -> int:
+    name = cast(literal(connection.dialect.identifier_preparer.format_table(table)), REGCLASS)
+    heap, rows_and_values, everything = connection.execute(
+        select(func.pg_relation_size(name), func.pg_table_size(name), func.pg_total_relation_size(name))
+    ).one()
+    if not heap:
+        return 0
+    percent = min(100.0, 100 * SAMPLE_BYTES / heap)
+    sample = tablesample(table, func.system(percent))
+    row = sum((func.coalesce(func.pg_column_size(column), 0) for column in sample.c), start=literal(TUPLE_BYTES))
+    seen = connection.scalar(select(func.sum(row)).select_from(sample)) or 0
+    return int(everything * min(1.0, float(seen) * 100 / percent / rows_and_values))
 
 
 @compiles(percentile, "postgresql")
