@@ -7,17 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Table,
-    and_,
-    delete,
-    exists,
-    select,
-    true,
-)
+from sqlalchemy import Connection, Engine, and_, delete, exists, select
 
 from . import audit, migrations
 from .applying import ROWS, apply, by_table
@@ -27,27 +17,13 @@ from .errors import StoreRejected, StoreUnavailable
 from .family import read_family
 from .forgetting import Forgetting, batch_of, without
 from .lineage import settle
+from .outdated import Outdated, outdated
 from .records import Batch
-from .schema import (
-    bridge_spans,
-    content_events,
-    dead_letters,
-    deliveries,
-    execution_logs,
-    former_charges,
-    llm_call_logs,
-    producers,
-    tombstones,
-)
+from .schema import audit_log, dead_letters, deliveries, execution_logs, llm_call_logs, producers, tombstones
 
-LEFT_OVERS: Final = (
-    (bridge_spans, "start_time", ("trace_id",)),
-    (content_events, "time", ("trace_id", "span_id")),
-)
-"""Tables of what other rows need: their time, and the columns they share with whom they are for."""
-
+ARCHIVE: Final = "archive"
+"""What the audit log calls it that rows were copied to files."""
 BOOKS: Final = (
-    (tombstones, "created_at"),
     (deliveries, "written_at"),
     (dead_letters, "created_at"),
     (producers, "last_seen"),
@@ -203,20 +179,12 @@ class Store:
         number of rows gone so far. What only those rows needed, and what the books say of that age, go with them.
         """
         gone = {table.name: 0 for table in ROWS}
-        for table in ROWS:
-            old = table.c.start_time < older_than
-            doomed = true() if statuses is None else table.c.status.in_(statuses)
-            for count in self._walk(table, table.c.start_time, old, doomed):
-                gone[table.name] += count
-                if progress is not None and count:
-                    progress(sum(gone.values()))
-        for table, moment, whose in LEFT_OVERS:
-            nobody_s = and_(*(~exists().where(*(rows.c[name] == table.c[name] for name in whose)) for rows in ROWS))
-            for _ in self._walk(table, table.c.id, true(), and_(table.c[moment] < older_than, nobody_s)):
-                pass
-        charged = former_charges.c.call_id
-        for _ in self._walk(former_charges, charged, true(), ~exists().where(llm_call_logs.c.id == charged)):
-            pass
+        for part in outdated(older_than, statuses):
+            for count in self._walk(part):
+                if part.table in ROWS:
+                    gone[part.table.name] += count
+                    if progress is not None and count:
+                        progress(sum(gone.values()))
         self.backend.transact(lambda connection: _purge_books(connection, older_than))
         return Deleted(gone[execution_logs.name], gone[llm_call_logs.name])
 
@@ -239,13 +207,9 @@ class Store:
         apply(self.backend, connection, settlement, family)
         return len(batch.executions) + len(batch.llm_calls) + len(batch.contents)
 
-    def _walk(
-        self, table: Table, key: ColumnElement[Any], reach: ColumnElement[bool], doomed: ColumnElement[bool]
-    ) -> Iterator[int]:
-        """Go through the rows within *reach* in the order of *key*, an index, and delete the *doomed* among them.
-
-        Yields how many each portion deleted. Between portions other writers have as much time as each took.
-        """
+    def _walk(self, part: Outdated) -> Iterator[int]:
+        """Delete *part*; yields how many each portion deleted. Between them other writers have as much time."""
+        table, key, reach, doomed = part
         last: Any = None
 
         def portion(connection: Connection) -> tuple[Any, int]:
@@ -266,3 +230,6 @@ class Store:
 def _purge_books(connection: Connection, older_than: datetime) -> None:
     for table, moment in BOOKS:
         connection.execute(delete(table).where(table.c[moment] < older_than))
+    # Nothing is redelivered for so long, but what lies in an archive can come back whenever somebody restores it.
+    archived = exists().where(audit_log.c.action == ARCHIVE)
+    connection.execute(delete(tombstones).where(and_(tombstones.c.created_at < older_than, ~archived)))

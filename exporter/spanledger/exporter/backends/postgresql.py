@@ -114,7 +114,7 @@ class PostgreSQL(Backend):
         return sum(_size(connection, table) for table in metadata.sorted_tables)
 
     def reclaim(self, *, thoroughly: bool = False) -> None:
-        """Autovacuum does it; *thoroughly*: VACUUM at once, which blocks no writer and lets later rows have the room."""
+        """Autovacuum does it; *thoroughly*: VACUUM now, which blocks no writer and lets later rows have the room."""
         if not thoroughly:
             return
         with self._translated(), self._session() as connection:
