@@ -7,7 +7,7 @@ import hashlib
 from operator import attrgetter
 from typing import Final, TypeVar
 
-from .records import Execution, LLMCall
+from .records import Execution, LLMCall, revised
 from .values import is_clean, json_text, sanitize
 
 Row = TypeVar("Row", Execution, LLMCall)
@@ -38,7 +38,7 @@ def storable(row: Row, limit: int) -> Row:
         for name, value in zip(row._fields, row, strict=True)
         if type(value) is str and (taken := _taken(name, value, limit)) is not value
     }
-    return row._replace(**changed, sanitized=True) if changed else row  # type: ignore[arg-type]
+    return revised(row, {**changed, "sanitized": True}) if changed else row
 
 
 def _taken(name: str, value: str, limit: int) -> str:

@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 from .borrowing import Borrowing
 from .contents import Said, addressee, compose, recipients
 from .counting import ROLLUP_CALL, Candidate, Verdict, is_derived, verdicts
-from .nodes import CallNode, Change, ExecutionNode, Family, Settlement, rank, revised
+from .nodes import CallNode, Change, ExecutionNode, Family, Settlement, rank
 from .providers import UNKNOWN
-from .records import Batch, Content, Execution, LLMCall
+from .records import Batch, Content, Execution, LLMCall, revised
 from .spans import row_id_of
 from .tree import Row, Tree, borrowed_names
 

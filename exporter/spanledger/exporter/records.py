@@ -6,7 +6,7 @@ Everything is already in the form the database takes: ids are dashed UUID text, 
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 STARTED: Final = "started"
 COMPLETED: Final = "completed"
@@ -160,6 +160,21 @@ class Batch(NamedTuple):
 def merged(batches: Iterable[Batch]) -> Batch:
     """At least one batch as one."""
     return Batch(*([row for rows in part for row in rows] for part in zip(*batches, strict=True)))
+
+
+Row = TypeVar("Row", Execution, LLMCall)
+
+
+def revised(row: Row, columns: Mapping[str, Any]) -> Row:
+    """*row* with *columns*: what ``_replace`` does, at a third of its cost on rows this wide."""
+    places = _PLACES[type(row)]
+    values = list(row)
+    for name, value in columns.items():
+        values[places[name]] = value
+    return type(row)._make(values)
+
+
+_PLACES: Final = {kind: {name: i for i, name in enumerate(kind._fields)} for kind in (Execution, LLMCall)}
 
 
 class Receipt(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import orjson
 
-from .records import Content, Execution, LLMCall
+from .records import Content, Execution, LLMCall, revised
 from .secret_patterns import is_suspect, mask, mask_secrets, may_hold_quoted, name_credentials, names_a_credential
 
 Policy = Literal["full", "metadata", "none"]
@@ -87,7 +87,7 @@ class Redactor:
                 changes[column] = clean
             if clean != allowed:
                 changes["sanitized"] = True
-        return row._replace(**changes) if changes else row
+        return revised(row, changes) if changes else row
 
     def _allowed(self, text: str, column: str) -> str | None:
         """What the content policy leaves of a column."""

@@ -13,7 +13,7 @@ import orjson
 
 MAX_INT: Final = 2**31 - 1
 """The largest value of an SQL INTEGER; more tokens or milliseconds than that are clamped."""
-SURROGATES: Final = re.compile("[\ud800-\udfff]")
+SURROGATES: Final = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """A NUL as JSON text has it. Behind an odd backslash it is none: there JSON quotes text that quotes JSON."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -158,7 +158,7 @@ def _state(span: SpanData, draft: Draft) -> None:
 
 def _nanoseconds(value: Any) -> int | None:
     """The moment of an ISO 8601 text (in JSON quotes) in nanoseconds since the epoch."""
-    said = unquoted(value)
+    said: Any = unquoted(value)
     if isinstance(said, str):
         try:
             return int(datetime.fromisoformat(said).timestamp() * 1_000_000) * 1000

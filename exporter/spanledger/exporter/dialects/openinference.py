@@ -260,7 +260,7 @@ def _number(index: str) -> int:
 def _message(said: Attributes) -> Message:
     """One message, from its attributes' names after ``message.``, in the shape of OpenAI's, which `messages` reads."""
     message: Message = {"role": said.get("role"), "content": said.get("content")}
-    if len(said) == len(TEXT_MESSAGE & said.keys()):
+    if said.keys() <= TEXT_MESSAGE:
         return message
     parts = [_part(part) for part in listed(said, "contents.") if isinstance(part, dict)]
     if parts and message["content"] and all(part.get("type") != "text" for part in parts):
