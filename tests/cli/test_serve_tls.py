@@ -10,8 +10,11 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from spanledger.query_api.cli import main
 from spanledger.query_api.listening import free_port
@@ -46,6 +49,32 @@ def test_http_and_grpc_are_served_over_tls_with_one_certificate(
             with pytest.raises(grpc.RpcError) as refused:
                 export(ExportTraceServiceRequest(), timeout=30)
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_opentelemetrys_own_exporter_delivers_over_tls_to_whom_it_trusts_and_nothing_in_clear(
+    serving: Any, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sends(**options: Any) -> bool:
+        exporter = OTLPSpanExporter(timeout=3, **options)
+        sent = exporter.export([span])  # type: ignore[list-item]
+        exporter.shutdown()
+        return sent is SpanExportResult.SUCCESS
+
+    with TracerProvider().get_tracer("t").start_as_current_span("chat m") as span:
+        span.set_attribute("gen_ai.operation.name", "chat")
+    chain, key = certificate
+    port = free_port("127.0.0.1", 0)
+    with serving("--tls-cert", str(chain), "--tls-key", str(key), "--grpc-port", str(port)) as server:
+        assert not sends(endpoint=f"http://localhost:{port}", insecure=True)
+        assert not sends(endpoint=f"https://localhost:{port}")  # which does not know who made the certificate
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(server.url.replace("https", "http") + "/healthz")
+        calls = f"{server.url}/execution-logs/llm-calls"
+        trusting = ssl.create_default_context(cafile=str(chain))
+        assert httpx.get(calls, verify=trusting).json()["total_count"] == 0
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(chain))
+        assert sends(endpoint=f"https://localhost:{port}")
+        assert httpx.get(calls, verify=trusting).json()["total_count"] == 1
 
 
 def test_a_certificate_that_cannot_be_used_is_one_sentence(

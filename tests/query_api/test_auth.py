@@ -115,11 +115,11 @@ def test_who_tries_wrong_keys_is_told_to_wait_while_right_ones_are_heard(api: ht
 def test_failures_are_forgotten_after_a_minute_and_counted_by_address() -> None:
     now = [0.0]
     failures = Failures(lambda: now[0])
-    assert [failures.add("a") for _ in range(FAILURES)] == [0.0] * FAILURES
-    assert failures.add("a") == FAILURE_SECONDS
-    assert failures.add("b") == 0.0
+    assert [failures.add("192.0.2.1") for _ in range(FAILURES)] == [0.0] * FAILURES
+    assert failures.add("192.0.2.1") == FAILURE_SECONDS
+    assert failures.add("192.0.2.2") == 0.0
     now[0] = FAILURE_SECONDS
-    assert failures.add("a") == 0.0
+    assert failures.add("192.0.2.1") == 0.0
 
 
 @pytest.mark.parametrize(("token", "status", "code"), [(None, 401, 16), ("reader", 403, 7)])

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.settings import Settings
 from spanledger.query_api import listening
 from spanledger.query_api.app import create_app
-from spanledger.query_api.keys import SCOPES, Keys
 
 DATA = Path(__file__).parent / "data"
 TRACE = ExportTraceServiceRequest.FromString((DATA / "traceloop-openai.openai_chat_tools.otlp.pb").read_bytes())
@@ -192,20 +190,3 @@ def test_calls_are_counted_as_requests_are(server: Server) -> None:
 def test_a_grpc_port_that_is_taken_is_one_sentence() -> None:
     with listening.bind("127.0.0.1", 0) as taken, pytest.raises(ConfigurationError, match="Cannot listen"):
         listening.free_port("127.0.0.1", taken.getsockname()[1])
-
-
-def test_with_keys_a_call_needs_one_that_may_ingest(server: Server, ledger: Ledger) -> None:
-    keys = Keys(ledger.store)
-    tokens = {scope: keys.create(scope, [scope], actor="me") for scope in SCOPES}
-    # The keys as last read are believed for a second.
-    deadline = time.monotonic() + 2
-    while server.api.get("/readyz").status_code != 401:
-        assert time.monotonic() < deadline
-
-    def send(token: str) -> bytes:
-        return server.send(b"", timeout=30, metadata=[("authorization", f"Bearer {token}")])
-
-    assert refused(lambda: server.send(b"", timeout=30)).code() is grpc.StatusCode.UNAUTHENTICATED
-    assert refused(lambda: send("sl_nonsense")).code() is grpc.StatusCode.UNAUTHENTICATED
-    assert refused(lambda: send(tokens["read"])).code() is grpc.StatusCode.PERMISSION_DENIED
-    assert send(tokens["ingest"]) == send(tokens["admin"]) == b""

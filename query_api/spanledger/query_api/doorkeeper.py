@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
@@ -36,10 +37,10 @@ class Failures:
 
     def add(self, address: str) -> float:
         """Count one more, and return the seconds until there may be another: 0 when there may be one now."""
-        now = self._clock()
+        now, sender = self._clock(), _sender(address)
         with self._lock:
-            times = self._times.setdefault(address, deque())
-            self._times.move_to_end(address)
+            times = self._times.setdefault(sender, deque())
+            self._times.move_to_end(sender)
             while times and times[0] <= now - FAILURE_SECONDS:
                 times.popleft()
             if len(times) >= FAILURES:
@@ -121,6 +122,19 @@ class Doorkeeper:
         if noted is not None and datetime.now(UTC) - noted < timedelta(seconds=USE_SECONDS):
             return True
         return self._clock() - self._used.get(key.id, -USE_SECONDS) < USE_SECONDS
+
+
+def _sender(address: str) -> str:
+    """What *address* counts as: whoever has one IPv6 address has the other 2^64 of its network; IPv4 has two ways to be
+    written; and what a proxy passes on may be anything, which is not ours to remember.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if parsed.version == 4:
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), 64), strict=False))
 
 
 def is_basic(header: str) -> bool:

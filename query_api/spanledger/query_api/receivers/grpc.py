@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
 from anyio import CapacityLimiter, to_thread
@@ -27,6 +28,7 @@ from spanledger.exporter.errors import ConfigurationError, UndecodableSpans
 from ..listening import Certificate, is_loopback
 from ..problems import RETRY_AFTER_SECONDS, BodyTooSlow, Problem, problem_of
 from ..state import State
+from .grpc_health import health
 from .signals import LOGS, PROTOBUF, TRACES, Signal, accept
 
 logger: Final = logging.getLogger(__name__)
@@ -37,10 +39,8 @@ METHODS: Final[Mapping[str, Signal]] = {
 }
 EXPORT: Final = "Export"
 
-IN_HAND: Final = 8
-"""Messages that are being read or recorded at once: what a server can be made to hold is this many bodies."""
-AT_THE_DOOR: Final = 1024
-"""Calls that may wait for their turn to be read. They hold no more than HTTP/2's window each."""
+READING: Final = 4
+"""Messages that arrive at once: how large one is, and so what it takes of the budget, is known when it is there."""
 SECONDS: Final = 10.0
 """Time a message may take to arrive once it is its turn; OTLP exporters give up after as long."""
 GRACE_SECONDS: Final = 5
@@ -65,12 +65,14 @@ async def serving(state: State, host: str, port: int, certificate: Certificate |
     """Take calls on *host* and *port* while the block runs, then let those under way finish."""
     options = (
         ("grpc.max_receive_message_length", state["settings"].max_body_bytes),
+        ("grpc.http2.bdp_probe", 0),  # or a fast sender's window grows to megabytes, which it fills unread
         ("grpc.so_reuseport", 0),  # two servers on one port would share the calls between them, silently
     )
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=AT_THE_DOOR)
-    hand = CapacityLimiter(IN_HAND)
+    server = grpc.aio.server(options=options)
+    reading = CapacityLimiter(READING)
     for service, signal in METHODS.items():
-        server.add_generic_rpc_handlers((_Export(service, signal, state, hand).handlers(),))
+        server.add_generic_rpc_handlers((_Export(service, signal, state, reading).handlers(),))
+    server.add_generic_rpc_handlers((health(METHODS),))
     try:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if certificate is None:
@@ -90,11 +92,11 @@ async def serving(state: State, host: str, port: int, certificate: Certificate |
 class _Export:
     """The one method of a service."""
 
-    def __init__(self, service: str, signal: Signal, state: State, hand: CapacityLimiter) -> None:
+    def __init__(self, service: str, signal: Signal, state: State, reading: CapacityLimiter) -> None:
         self._service = service
         self._signal = signal
         self._state = state
-        self._hand = hand
+        self._reading = reading
 
     def handlers(self) -> grpc.GenericRpcHandler:
         # On the wire a call with one message is a stream that ends after the first. Taken as a stream, its message is
@@ -126,24 +128,34 @@ class _Export:
         metadata = context.invocation_metadata() or ()
         credentials = [str(value) for name, value in metadata if name == "authorization"]
         local = is_loopback(self._state["settings"].host)
-        key = doorkeeper.admit(credentials, context.peer().rpartition(":")[0], "ingest", local=local)
+        key = doorkeeper.admit(credentials, _address(context.peer()), "ingest", local=local)
         if key is not None and not doorkeeper.is_noted(key):
             await to_thread.run_sync(doorkeeper.note_use, key, limiter=self._state["writers"])
 
     async def _receive(self, context: Context) -> Message:
         await self._admit(context)
-        async with self._hand:
+        # Whoever waits for a turn to be read counts, too: it holds a window of HTTP/2, 64 KiB.
+        with self._state["budget"].request() as take:
+            body = await self._read(context)
+            take(len(body))
+            arguments = (self._state, self._signal, PROTOBUF, body)
+            return await to_thread.run_sync(accept, *arguments, limiter=self._state["writers"])
+
+    async def _read(self, context: Context) -> bytes:
+        async with self._reading:
             try:
                 async with asyncio.timeout(SECONDS):
                     body = await context.read()
             except TimeoutError:
                 raise BodyTooSlow(f"The message did not arrive within {SECONDS:g} seconds; send it again.") from None
-            if not isinstance(body, bytes):
-                raise UndecodableSpans("The call ended before its message arrived.")
-            with self._state["budget"].request() as take:
-                take(len(body))
-                arguments = (self._state, self._signal, PROTOBUF, body)
-                return await to_thread.run_sync(accept, *arguments, limiter=self._state["writers"])
+        if not isinstance(body, bytes):
+            raise UndecodableSpans("The call ended before its message arrived.")
+        return body
+
+
+def _address(peer: str) -> str:
+    """The address in gRPC's name of a peer, ``ipv4:127.0.0.1:80`` or ``ipv6:%5B::1%5D:80``, as HTTP has it."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 def _wire(message: Message) -> bytes:
