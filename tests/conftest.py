@@ -1,4 +1,4 @@
-"""What every folder of tests may use: a real PostgreSQL, and fresh databases of every kind rows can live in.
+"""What every folder of tests may use: a real PostgreSQL, fresh databases of every kind rows can live in, real tools.
 
 A test that asks for `database_url` or `store` runs once per backend: one suite for all of them.
 """
@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import LiteralString
@@ -19,6 +19,25 @@ from sqlalchemy import make_url
 
 from spanledger.exporter.backends import BACKENDS
 from spanledger.exporter.store import Store
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], Path]:
+    """The path of a binary that tests/e2e/build_tools.sh makes; skips the test where it has not been run."""
+
+    def find(name: str) -> Path:
+        folder = Path(os.environ.get("SPANLEDGER_E2E_TOOLS") or Path.home() / ".cache" / "spanledger-tools")
+        path = folder / name
+        if not path.exists():
+            pytest.skip(f"The real {name} has not been built; tests/e2e/build_tools.sh does it where Go is installed.")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")
