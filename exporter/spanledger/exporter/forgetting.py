@@ -3,10 +3,11 @@
 A tombstone says what may not come back: a row, a run, or what a user or a session did until then.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, union
 
@@ -14,7 +15,7 @@ from . import audit
 from .applying import ROWS, TABLES, apply, by_table
 from .backends import Backend
 from .backends.base import Record
-from .erasure import COLUMNS, EXECUTION, Erased, Subject, hidden
+from .erasure import COLUMNS, EXECUTION, Erased, Kind, Subject, hidden
 from .family import read_family
 from .lineage import settle
 from .nodes import Family
@@ -22,11 +23,15 @@ from .records import Batch, Bridge, Content, Execution, LLMCall
 from .schema import content_events, dead_letters, former_charges, open_rows, tombstones
 from .spans import row_id_of
 
+R = TypeVar("R", bound=Any)
+
 ROW: Final = "row"
 """A kind of tombstone besides those of `Subject`: *value* is the id of a row, or of its span."""
 
 RUNS: Final = 100
 """Runs that are erased in one transaction."""
+PEOPLE: Final[Sequence[Kind]] = ("user", "session")
+NOWHERE: Final[Mapping[Kind, Collection[str]]] = MappingProxyType({})
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -123,26 +128,33 @@ class Forgetting:
 
     def undeleted(self, batch: Batch) -> Batch:
         """*batch* without the rows that were deleted, and without the contents and bridges of their spans."""
-        deleted = self._buried(ROW, (span_row(row) for _, rows in by_table(batch) for row in rows))
+        deleted = self.deleted(span_row(row) for _, rows in by_table(batch) for row in rows)
         return without(batch, deleted) if deleted else batch
 
-    def forgotten(self, batch: Batch) -> set[str]:
+    def deleted(self, span_rows: Iterable[str]) -> set[str]:
+        """Those of the rows with these ids that were deleted."""
+        return self._buried(ROW, span_rows)
+
+    def forgotten(self, batch: Batch, elsewhere: Mapping[Kind, Collection[str]] = NOWHERE) -> set[str]:
         """The ids of rows, as settled, of runs, users and sessions that were forgotten.
 
-        Of a user or session what began later is news: it stays.
+        Of a user or session what began later is news: it stays. *elsewhere*: runs in which other rows name one.
         """
         rows = list(runs_of(batch))
         dead = self._buried(EXECUTION, {row.execution_id for row in rows})
         gone = {row.id for row in rows if row.execution_id in dead}
-        for kind in ("user", "session"):
-            name = COLUMNS[kind]
-            whose = {row.id: hidden(kind, value) for row in rows if (value := getattr(row, name)) is not None}
-            since = self._buried_since(kind, set(whose.values()))
-            its = [row for row in rows if row.start_time <= since.get(whose.get(row.id, ""), NEVER)]
-            runs = {row.execution_id for row in its}
+        for kind in PEOPLE:
+            its = self.naming(kind, rows)
+            runs = {row.execution_id for row in its}.union(elsewhere.get(kind, ()))
             gone |= {row.id for row in its}
-            gone |= {row.id for row in rows if row.id not in whose and row.execution_id in runs}
+            gone |= {row.id for row in rows if getattr(row, COLUMNS[kind]) is None and row.execution_id in runs}
         return gone
+
+    def naming(self, kind: Kind, rows: Iterable[R]) -> list[R]:
+        """Those of *rows* that name a user (or session) who was forgotten after they began."""
+        named = [(row, hidden(kind, value)) for row in rows if (value := getattr(row, COLUMNS[kind])) is not None]
+        since = self._buried_since(kind, {value for _, value in named})
+        return [row for row, value in named if row.start_time <= since.get(value, NEVER)]
 
     def refuse(self, span_rows: Collection[str], contents: Iterable[Content]) -> None:
         """Let these rows never come, and drop those of *contents* that came before them."""

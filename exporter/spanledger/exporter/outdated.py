@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, exists, true
+from sqlalchemy import Column, ColumnElement, Table, and_, exists, false, or_, true
 
 from .applying import ROWS
 from .schema import bridge_spans, content_events, former_charges, llm_call_logs
@@ -20,7 +20,7 @@ class Outdated(NamedTuple):
     """Those *doomed* among the rows within *reach*, which are together in the order of *key*, an index."""
 
     table: Table
-    key: ColumnElement[Any]
+    key: Column[Any]
     reach: ColumnElement[bool]
     doomed: ColumnElement[bool]
 
@@ -32,17 +32,19 @@ def outdated(
 
     With *statuses* only those in one of them. If they are *staying*, then what such rows need.
     """
-    old = {table.name: and_(table.c.start_time < older_than, _in_one_of(table, statuses)) for table in ROWS}
     for table in ROWS:
-        yield Outdated(table, table.c.start_time, table.c.start_time < older_than, old[table.name])
+        yield Outdated(table, table.c.start_time, table.c.start_time < older_than, _in_one_of(table, statuses))
     for table, moment, whose in LEFT_OVERS:
         whoever_s = (exists().where(*(rows.c[name] == table.c[name] for name in whose)) for rows in ROWS)
         needless = true() if staying else and_(*(~anybody_s for anybody_s in whoever_s))
         yield Outdated(table, table.c.id, true(), and_(table.c[moment] < older_than, needless))
     charge = former_charges.c.call_id
     its_call = exists().where(llm_call_logs.c.id == charge)
-    yield Outdated(former_charges, charge, true(), its_call.where(old[llm_call_logs.name]) if staying else ~its_call)
+    old_call = its_call.where(llm_call_logs.c.start_time < older_than, _in_one_of(llm_call_logs, statuses))
+    yield Outdated(former_charges, charge, true(), old_call if staying else ~its_call)
 
 
 def _in_one_of(table: Table, statuses: Collection[str] | None) -> ColumnElement[bool]:
-    return true() if statuses is None else table.c.status.in_(statuses)
+    if statuses is None:
+        return true()
+    return or_(false(), *(table.c.status == status for status in statuses))  # IN is not for executemany
