@@ -106,6 +106,22 @@ def test_more_runs_than_one_portion_are_forgotten_and_written_down(store, rows, 
     assert first_broken(log) is None
 
 
+@pytest.mark.parametrize("subject", [USER, SESSION], ids=["user", "session"])
+def test_their_rows_are_found_without_reading_those_of_all_others(store, subject):
+    query = subject.runs().compile(store.backend.engine, compile_kwargs={"literal_binds": True})
+    with store.reading() as connection:
+        if store.backend.name == "postgresql":
+            connection.execute(text("SET LOCAL enable_seqscan = off"))  # which is right while there are no rows
+            steps = connection.scalars(text(f"EXPLAIN {query}")).all()
+        else:
+            steps = [step.detail for step in connection.execute(text(f"EXPLAIN QUERY PLAN {query}"))]
+    plan = "\n".join(steps)
+    for table in ("execution_logs", "llm_call_logs"):
+        assert f"ix_{table}_{subject.kind}" in plan
+    assert "SCAN execution_logs" not in plan
+    assert "Seq Scan" not in plan
+
+
 def test_nothing_that_stays_says_who_was_forgotten(store, rows):
     store.write(told(rows, 1, external_user_id="u-4711-zebedee"))
     store.erase(Subject("user", "u-4711-zebedee"))

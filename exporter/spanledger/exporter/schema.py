@@ -108,6 +108,12 @@ def _audit_columns() -> tuple[Column[Any], Column[Any]]:
     )
 
 
+def _where_named(name: str, column: str) -> Index:
+    """An index of the rows that have a value there: those that have none, often all, cost nothing."""
+    named = text(f"{column} IS NOT NULL")
+    return Index(name, column, sqlite_where=named, postgresql_where=named)
+
+
 execution_logs: Final = Table(
     "execution_logs",
     metadata,
@@ -155,6 +161,9 @@ execution_logs: Final = Table(
     Index("ix_execution_logs_trace", "trace_id"),
     # report_id=: one report's pages and summary
     Index("ix_execution_logs_report", "report_id", "start_time"),
+    # forgetting a user or a session, and asking for theirs
+    _where_named("ix_execution_logs_user", "external_user_id"),
+    _where_named("ix_execution_logs_session", "session_id"),
     # the nested order of a run
     Index("ix_execution_logs_parent", "parent_id"),
 )
@@ -240,6 +249,9 @@ llm_call_logs: Final = Table(
     ),
     # report_id=: one report's pages and summary
     Index("ix_llm_call_logs_report", "report_id", "start_time"),
+    # forgetting a user or a session, and asking for theirs
+    _where_named("ix_llm_call_logs_user", "external_user_id"),
+    _where_named("ix_llm_call_logs_session", "session_id"),
 )
 
 # Spans that became no row, so that the chain of parents is never broken: a call finds its agent over an HTTP or task
