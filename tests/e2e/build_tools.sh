@@ -2,13 +2,14 @@
 # Builds the real Collector, the real Jaeger v2 and the Compose Specification's own checker, which tests/deploy and
 # tests/e2e run. Needs only Go (1.26 or later).
 # They go to $SPANLEDGER_E2E_TOOLS, by default ~/.cache/spanledger-tools: outside the repository, built once.
-# Many minutes and about 4 GB of module and build cache the first time; nothing to do when the binaries are there.
+# About nine minutes on two cores and 4 GB of module and build cache the first time; nothing to do when the binaries
+# are there.
 set -euo pipefail
 
 manifest="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/builder.yaml"
 tools="${SPANLEDGER_E2E_TOOLS:-$HOME/.cache/spanledger-tools}"
 collector_version=v0.159.0
-# Jaeger v2.13.0: its module path has no /v2, so the same release goes by the v1 tag.
+# Jaeger v2.13.0: its module path has no /v2, so the same release goes by the v1 tag, and later ones have none.
 jaeger_version=v1.76.0
 compose_version=v2.16.2
 

@@ -45,7 +45,7 @@ def test_nothing_is_missing_after_the_receiver_and_the_database_were_away_under_
     check(road, running)
 
 
-def test_a_full_queue_makes_senders_wait_and_a_killed_collector_still_has_what_it_said_it_has(
+def test_a_collector_killed_with_a_full_queue_still_has_what_it_said_it_has(
     road: Any, load: Any
 ) -> None:
     road.start_collector(queue_size=str(FULL))
