@@ -155,9 +155,10 @@ def test_our_own_writes_make_no_spans_though_the_database_is_instrumented(progra
 
 def test_a_forked_child_records_its_own_spans_once(program: Any, rows: Any) -> None:
     done = program("""
-    import os, sys
+    import os, sys, warnings
     from opentelemetry import trace
     from spanledger.exporter import configure
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking a process that has threads
     handle = configure(instrument=False)
     tracer = trace.get_tracer("app")
     chat = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o"}

@@ -3,15 +3,20 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spanledger.exporter.pipeline import EXIT_BUDGET
 from spanledger.exporter.schema import execution_logs
+
+from .breakable import Proxy
+from .world import World
+
+Seen = Callable[[str], None]
+NewWorld = Callable[[str], World]
 
 STATUS = {
     "return": 0,
@@ -23,76 +28,113 @@ STATUS = {
     "SIGKILL": -signal.SIGKILL,
     "fork": 0,
 }
-SLACK = 4.0
-"""Seconds a busy machine takes to import SQLAlchemy and to end an interpreter that has nothing to wait for."""
+MOST = 2.0
+"""Seconds by which a database that is down may delay the end of a process."""
+REFUSED = "postgresql://nobody@127.0.0.1:9/nothing"
 
 
-def all_ways_out(world: Any, **options: Any) -> dict[str, float]:
-    """Let an agent end in each way: how many seconds passed from when it began to go until it was gone."""
+def leave(world: World, how: str, **options: Any) -> float:
+    """Let an agent end: how many seconds passed from when it began to go until it was gone."""
+    agent = world.agent("leave", how=how, **options)
+    said, complaints = agent.communicate(timeout=60)
+    gone = time.time()
+    assert agent.returncode == STATUS[how], complaints
+    assert "Exception ignored" not in complaints
+    return gone - float(said)
 
-    def go(how: str) -> float:
-        agent = world.agent("leave", how=how, **options)
-        said, complaints = agent.communicate(timeout=60)
-        gone = time.time()
-        assert agent.returncode == STATUS[how], complaints
-        assert "Exception ignored" not in complaints
-        return gone - float(said)
 
+def all_ways_out(world: World, ways: Iterable[str] = STATUS, **options: Any) -> dict[str, float]:
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(STATUS, pool.map(go, STATUS), strict=True))
+        return dict(zip(ways, pool.map(lambda how: leave(world, how, **options), ways), strict=True))
 
 
-def check(world: Any, delays: dict[str, float], seen: Callable[[str], None], database: str) -> None:
+@pytest.fixture(scope="module")
+def unhindered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """How long each way takes a program that traces, and has nobody who would keep its spans."""
+    world = World("sqlite:///nothing.db", tmp_path_factory.mktemp("unhindered"))
+    delays = all_ways_out(world, durability="none")
+    world.end()
+    return delays
+
+
+def delayed(world: World, unhindered: dict[str, float], **options: Any) -> float:
+    """By how many seconds the slowest way out is delayed. A machine that is busy gets a second chance."""
+    delays = all_ways_out(world, **options)
+    if late := [how for how in delays if delays[how] - unhindered[how] >= MOST]:
+        delays |= all_ways_out(world, late, **options)
+    slowest = max(delays[how] - unhindered[how] for how in delays)
+    assert slowest < MOST, delays
+    return slowest
+
+
+def kept_everything(world: World) -> str:
     world.drain()
-    assert world.check_nothing_is_lost() == 100 * len(STATUS)
+    assert world.check_nothing_is_lost() >= 100 * len(STATUS)
     opened = world.acks().opened
     assert not opened - world.stored(execution_logs).keys(), "an execution that had begun is not to be seen"
-    slowest = max(delays, key=lambda how: delays[how])
-    assert delays[slowest] < EXIT_BUDGET + SLACK, delays
-    seen(f"database {database}: 8 of 8 kept all 100 spans and the open root; slowest end {delays[slowest]:.1f} s")
+    return "8 of 8 kept all 100 spans and the open root"
 
 
 @pytest.mark.fault("F12")
-def test_every_way_out_keeps_what_ended(world: Any, seen: Callable[[str], None]) -> None:
-    check(world, all_ways_out(world), seen, "up")
+def test_every_way_out_keeps_what_ended(world: World, seen: Seen) -> None:
+    delays = all_ways_out(world)
+    seen(f"database up: {kept_everything(world)}; slowest end {max(delays.values()):.1f} s")
 
 
 @pytest.mark.fault("F12", "F1", "F3")
+@pytest.mark.parametrize("after", [0, 1.5])
 def test_a_database_that_is_down_keeps_nobody_from_ending(
-    new_world: Any, postgresql: str, seen: Callable[[str], None]
+    new_world: NewWorld, postgresql: str, unhindered: dict[str, float], seen: Seen, after: float
 ) -> None:
     world = new_world(postgresql)
-    delays = all_ways_out(world, url="postgresql://nobody@127.0.0.1:9/nothing")
-    check(world, delays, seen, "down from start to end, stored by another process")
+    delay = delayed(world, unhindered, url=REFUSED, after=after)
+    when = f"agents of {after:.1f} s, database down from start to end, stored by another process"
+    seen(f"{when}: {kept_everything(world)}; slowest end {delay:.1f} s later")
 
 
 @pytest.mark.fault("F12", "F4")
+@pytest.mark.parametrize("after", [0, 1.5])
 def test_a_network_that_swallows_everything_keeps_nobody_from_ending(
-    new_world: Any, postgresql: str, proxy: Any, seen: Callable[[str], None]
+    new_world: NewWorld, postgresql: str, proxy: Proxy, unhindered: dict[str, float], seen: Seen, after: float
 ) -> None:
     proxy.stall()
     world = new_world(postgresql)
-    check(world, all_ways_out(world, url=proxy.url), seen, "black-holed at connecting")
+    delay = delayed(world, unhindered, url=proxy.url, after=after)
+    when = f"agents of {after:.1f} s, database black-holed at connecting"
+    seen(f"{when}: {kept_everything(world)}; slowest end {delay:.1f} s later")
+
+
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize("durability", ["power", "memory"])
+def test_no_durability_takes_longer_to_end(
+    new_world: NewWorld, postgresql: str, proxy: Proxy, unhindered: dict[str, float], seen: Seen, durability: str
+) -> None:
+    proxy.stall()
+    world = new_world(postgresql)
+    refused = delayed(world, unhindered, url=REFUSED, durability=durability)
+    swallowed = delayed(world, unhindered, url=proxy.url, durability=durability)
+    seen(f"durability {durability}: slowest end {refused:.1f} s later (refused), {swallowed:.1f} s (black-holed)")
 
 
 @pytest.mark.fault("F12", "F4")
+@pytest.mark.parametrize("mode", ["steady", "idle"])
 def test_a_network_that_begins_to_swallow_while_agents_run_keeps_nobody_from_ending(
-    new_world: Any, postgresql: str, proxy: Any, seen: Callable[[str], None]
+    new_world: NewWorld, postgresql: str, proxy: Proxy, unhindered: dict[str, float], seen: Seen, mode: str
 ) -> None:
+    """One that works to the end, and one that has nothing left to store."""
     world = new_world(postgresql)
-    drainer = world.agent("steady", url=proxy.url)
-    assert drainer.stdout.readline() == "ready\n"
-    world.until(lambda: world.stored())
+    agent = world.agent(mode, url=proxy.url)
+    assert agent.stdout is not None
+    assert agent.stdout.readline() in ("ready\n", "True\n")
+    world.until(world.count)
     proxy.stall()
     began = time.monotonic()
-    said, complaints = drainer.communicate("stop\n", timeout=60)
-    delay = time.monotonic() - began
-    assert drainer.returncode == 0, complaints
-    assert delay < EXIT_BUDGET + SLACK
+    _, complaints = agent.communicate("stop\n", timeout=60)
+    delay = time.monotonic() - began - unhindered["return"]
+    assert agent.returncode == 0, complaints
+    assert delay < MOST
     world.drain()
-    acked = world.check_nothing_is_lost()
-    slowest = 1000 * float(said)
-    seen(f"black-holed in the middle: gone {delay:.1f} s later, slowest end() {slowest:.0f} ms; {acked} spans, 0 lost")
+    seen(f"black-holed under a {mode} agent: gone {delay:.1f} s later; {world.check_nothing_is_lost()} spans, 0 lost")
 
 
 PROGRAM = """
@@ -107,7 +149,7 @@ span.end()
 
 @pytest.mark.fault("F40")
 def test_the_interpreter_s_end_drains_without_a_word(
-    database_url: str, tmp_path: Path, python: str, new_world: Any, seen: Callable[[str], None]
+    database_url: str, tmp_path: Path, python: str, new_world: NewWorld, seen: Seen
 ) -> None:
     world = new_world(database_url)
     environment = {"SPANLEDGER_SPOOL_FOLDER": str(world.spool_folder), "PATH": "/usr/bin:/bin"}

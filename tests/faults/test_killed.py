@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
+from spanledger.exporter.custody import Custody
+from spanledger.exporter.delivery import deliver
+from spanledger.exporter.errors import StoreUnavailable
+from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.schema import deliveries, execution_logs
 from spanledger.exporter.segments import LEASE, SILENCE
+from spanledger.exporter.spool import Spool
 
 Seen = Callable[[str], None]
 
@@ -101,6 +106,39 @@ def test_a_stopped_drainer_is_passed_over(world: Any, seen: Seen) -> None:
     drainer.communicate("stop\n", timeout=60)
     world.drain()
     seen(f"a drainer stopped for {SILENCE:.0f} s is passed over; {world.check_nothing_is_lost()} spans, 0 lost")
+
+
+@pytest.mark.fault("F15", "F21")
+def test_what_died_is_given_up_while_nobody_else_writes_its_trace(
+    postgresql: str, new_world: Any, seen: Seen, new_spans: Any
+) -> None:
+    world = new_world(postgresql)
+    root = new_spans.execution(end_time=None)
+    new_spans.producer(world, [root]).vanish()
+    ledger = Ledger.open(world.settings)
+    custody = Custody(ledger.store)
+    custody.enter(deliver(ledger, list(Spool(world.spool_folder).claims())))
+    backend = ledger.store.backend
+    with backend.engine.begin() as another:
+        backend.lock(another, [f"{root.trace_id:032x}"])
+        with pytest.raises(StoreUnavailable):
+            custody.attend(lambda producer: False)
+    assert statuses(world) == ["started"]
+    assert custody.attend(lambda producer: False) == 1
+    assert statuses(world) == ["cancelled"]
+    ledger.close()
+    seen("what died is given up once no other writer is at its trace")
+
+
+@pytest.mark.fault("F15")
+def test_however_much_ran_when_a_process_died_is_given_up_in_portions(
+    world: Any, seen: Seen, new_spans: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanledger.exporter.custody.PORTION", 10)
+    new_spans.producer(world, [new_spans.execution(end_time=None) for _ in range(25)]).vanish()
+    world.drain()
+    assert statuses(world) == ["cancelled"] * 25
+    seen("25 executions of a dead process given up in portions of 10")
 
 
 def statuses(world: Any) -> list[str]:

@@ -235,6 +235,33 @@ def test_only_one_process_has_the_lease(spool: Spool) -> None:
     assert other.lease()
 
 
+def test_what_a_stopped_drainer_holds_is_drained_by_whoever_passes_it_over(spool: Spool) -> None:
+    spool.append(Kind.END, b"sealed")
+    spool.seal()
+    if (dead := os.fork()) == 0:
+        spool.append(Kind.END, b"of a dead process")
+        os._exit(0)
+    os.waitpid(dead, 0)
+    if (stopped := os.fork()) == 0:
+        spool.lease()
+        claims = list(spool.claims())
+        os.kill(os.getpid(), signal.SIGSTOP)
+        for claim in claims:  # it comes back, and knows nothing
+            claim.done()
+        os._exit(len(claims))
+    os.waitpid(stopped, os.WUNTRACED)
+    spool.append(Kind.END, b"of a living process")
+    assert not spool.lease()
+    assert drained(spool) == []
+    os.utime(spool.folder / LEASE, (0, time.time() - SILENCE - 1))
+    assert spool.lease()
+    assert sorted(drained(spool)) == [b"of a dead process", b"sealed"]
+    os.kill(stopped, signal.SIGCONT)
+    assert os.waitstatus_to_exitcode(os.waitpid(stopped, 0)[1]) == 2
+    spool.seal()
+    assert drained(spool) == [b"of a living process"]
+
+
 def test_a_drainer_that_has_fallen_silent_is_passed_over_and_notices(spool: Spool) -> None:
     assert spool.lease()
     long_ago = time.time() - 2 * SILENCE

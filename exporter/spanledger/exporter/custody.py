@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Table, delete, exists, insert, or_, select, update
+from sqlalchemy import Column, Connection, Table, Update, bindparam, delete, exists, insert, or_, select, update
 
 from .losses import Loss
 from .records import ABANDONED, CANCELLED, STARTED, DeadLetter, Handover
@@ -16,6 +16,8 @@ SILENCE: Final = timedelta(seconds=90)
 """How long another host's drainer may be silent before its running rows are given up."""
 DIED: Final = "the process that ran it died"
 LOST: Final = ".lost"
+PORTION: Final = 1000
+"""Rows given up in one transaction. A process may have had any number running, and a transaction has a deadline."""
 
 
 class Custody:
@@ -40,7 +42,11 @@ class Custody:
             nothing_runs = connection.execute(select(open_rows.c.row_id).limit(1)).first() is None
         if nothing_runs and not losses:
             return 0
-        return self._store.backend.transact(lambda connection: self._attend(connection, is_alive, losses))
+        cancelled, portion = 0, PORTION
+        while portion == PORTION:
+            portion = self._store.backend.transact(lambda connection: self._attend(connection, is_alive, losses))
+            cancelled += portion
+        return cancelled
 
     def dead_letters(self) -> Sequence[DeadLetter]:
         """All of them, the latest first."""
@@ -82,7 +88,30 @@ class Custody:
             elif host == self._host or last_seen < now - SILENCE:
                 dead[name] = last_seen
         connection.execute(update(producers).where(producers.c.id.in_(alive)).values(last_seen=Now()))
-        return sum(_abandon(connection, name, last_seen) for name, last_seen in dead.items())
+        return self._abandon(connection, dead)
+
+    def _abandon(self, connection: Connection, dead: Mapping[str, datetime]) -> int:
+        """Cancel what the *dead* left running, a portion of it, as of when each was last seen: how many rows it had.
+
+        A late end still replaces what is cancelled.
+        """
+        among = self._store.backend.among
+        left = connection.execute(
+            select(open_rows.c.row_id, open_rows.c.producer)
+            .where(among(open_rows.c.producer, dead))
+            .order_by(open_rows.c.row_id)
+            .limit(PORTION)
+        ).all()
+        last_seen = {row_id: dead[producer] for row_id, producer in left}
+        tables = [(table, among(table.c.id, last_seen)) for table in (execution_logs, llm_call_logs)]
+        traces = {trace for table, rows in tables for trace in connection.scalars(select(table.c.trace_id).where(rows))}
+        self._store.backend.lock(connection, traces)  # like everyone who writes rows that others may be reading
+        for table, rows in tables:
+            started = select(table.c.id, table.c.start_time).where(rows, table.c.status == STARTED)
+            if values := [_cancelled(id, start, last_seen[id]) for id, start in connection.execute(started)]:
+                connection.execute(_cancelling(table), values)
+        connection.execute(delete(open_rows).where(among(open_rows.c.row_id, last_seen)))
+        return len(left)
 
 
 def _delivery(
@@ -111,31 +140,24 @@ def _lost(loss: Loss) -> dict[str, Any]:
     return _delivery(name, loss.producer, moment(loss.since), sum(loss.counts.values()), 0, 0, loss.counts)
 
 
-def _abandon(connection: Connection, producer: str, last_seen: datetime) -> int:
-    """Cancel what *producer* left running; a late end still replaces it. The rows end when it was last seen."""
-    left = select(open_rows.c.row_id).where(open_rows.c.producer == producer)
-    cancelled = 0
-    for table in (execution_logs, llm_call_logs):
-        rows = connection.execute(
-            select(table.c.id, table.c.start_time).where(table.c.id.in_(left), table.c.status == STARTED)
-        ).all()
-        for id, start in rows:
-            end = max(start, last_seen)
-            connection.execute(
-                update(table)
-                .where(table.c.id == id, table.c.status == STARTED)
-                .values(
-                    status=CANCELLED,
-                    error_type=ABANDONED,
-                    error_message=DIED,
-                    end_time=end,
-                    duration_ms=min((end - start) // timedelta(milliseconds=1), MAX_INT),
-                    updated_at=Now(),
-                )
-            )
-        cancelled += len(rows)
-    connection.execute(delete(open_rows).where(open_rows.c.producer == producer))
-    return cancelled
+def _cancelling(table: Table) -> Update:
+    return (
+        update(table)
+        .where(table.c.id == bindparam("row"), table.c.status == STARTED)
+        .values(
+            status=CANCELLED,
+            error_type=ABANDONED,
+            error_message=DIED,
+            end_time=bindparam("end"),
+            duration_ms=bindparam("duration"),
+            updated_at=Now(),
+        )
+    )
+
+
+def _cancelled(row: str, start: datetime, last_seen: datetime) -> Mapping[str, Any]:
+    end = max(start, last_seen)
+    return {"row": row, "end": end, "duration": min((end - start) // timedelta(milliseconds=1), MAX_INT)}
 
 
 def _forget_ended(connection: Connection) -> None:

@@ -26,17 +26,13 @@ LONGEST_PAUSE: Final = 30.0
 LOG_INTERVAL: Final = 60.0
 LONGEST_IMPORT: Final = 5.0
 CHANCE: Final = 1.0
+"""Seconds that a process which ends while it still imports leaves for its first attempt."""
 GLANCE: Final = 0.01
 """Seconds between two looks of one who waits for a flush."""
+PARTING: Final = 0.25
+"""Seconds a process that ends gives a database that has failed before, and its own last words."""
 
 _log = logging.getLogger(__name__)
-
-# A child forked while a thread imports would find modules half made, and wait for ever for whoever was making them.
-_IMPORTING: Final = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
-    )
 
 
 class Drainer:
@@ -53,6 +49,8 @@ class Drainer:
     _loaded: threading.Event
     """Whether the thread has imported what it needs."""
     _thread: threading.Thread | None
+    _failures: int
+    """Attempts that have failed since the last one that did not."""
     _next_attendance: float
     _reported: dict[tuple[str, int], object]
     """Losses that stand in the database as they are in the spool."""
@@ -62,11 +60,17 @@ class Drainer:
         self._open_ledger = open_ledger
         self._stopping = False
         self._next_log = 0.0
+        # A child forked while the thread imports would find modules half made, and wait for ever for whoever was
+        # making them: forks wait until it has done.
+        self._importing = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            release = self._importing.release
+            os.register_at_fork(before=self._importing.acquire, after_in_parent=release, after_in_child=release)
         self._begin()
 
     def ensure_running(self) -> None:
         """Start the thread, if this process has none (the first span, or the first after a fork)."""
-        if self._pid == os.getpid() and self._thread is not None and self._thread.is_alive():
+        if self._has_thread():
             return
         if self._pid != os.getpid():
             self._begin()
@@ -84,40 +88,30 @@ class Drainer:
         """Wait until everything this process has written so far is stored; False when *timeout* seconds did not do.
 
         The thread does the work, or another process that has the lease: a database that does not answer holds up
-        nobody for longer than he is willing to wait. In a program of half a second the thread is still importing,
-        which ends whatever the database does: it always gets a chance to do something afterwards.
+        nobody for longer than he is willing to wait.
         """
-        self._spool.seal()
-        deadline = time.monotonic() + timeout
-        if self._pid == os.getpid() and self._thread is not None and not self._loaded.is_set():
-            self._loaded.wait(LONGEST_IMPORT)
-            deadline = max(deadline, time.monotonic() + min(timeout, CHANCE))
-        urge = 0.0
-        while self._spool.waiting():
-            now = time.monotonic()
-            if now >= deadline:
-                return False
-            if self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
-                self._drain_here(deadline)
-            elif now >= urge:
-                urge = now + TICK
-                self._wake.set()
-            time.sleep(GLANCE)
-        return True
+        return self._flush(time.monotonic() + timeout, lambda: False)
 
     def stop(self, timeout: float) -> bool:
-        """Flush within *timeout* seconds and end the thread. What is left stays for whoever drains next."""
-        flushed = self.flush(timeout)
+        """Flush within *timeout* seconds and end the thread. What is left stays for whoever drains next.
+
+        If somebody can be next, nobody waits for a database that fails: one more attempt, and the process may go.
+        """
+        began = time.monotonic()
+        if self._has_thread():
+            # In a program of half a second it still imports, which ends whatever the database does.
+            self._loaded.wait(LONGEST_IMPORT)
+        failures = self._failures
+        hopeless = self._spool.outlives and failures > 0
+        deadline = max(began + timeout, time.monotonic() + min(timeout, CHANCE))
+        flushed = self._flush(
+            time.monotonic() + PARTING if hopeless else deadline,
+            lambda: self._spool.outlives and self._failures > failures,
+        )
         self._stopping = True
         self._wake.set()
-        # Losses of the last moment, too, as far as it takes no time.
-        if self._draining.acquire(timeout=0.1):
-            try:
-                if flushed and self._ledger is not None:
-                    self._attempt(self._attend)
-                self._spool.give_up_lease()
-            finally:
-                self._draining.release()
+        if flushed and self._thread is not None and self._has_thread():
+            self._thread.join(PARTING)
         return flushed
 
     def drain(self, deadline: float | None = None) -> int:
@@ -133,18 +127,52 @@ class Drainer:
         finally:
             self._draining.release()
 
+    def _flush(self, deadline: float, in_vain: Callable[[], bool]) -> bool:
+        self._spool.seal()
+        urge = 0.0
+        while self._spool.waiting():
+            now = time.monotonic()
+            if now >= deadline or in_vain():
+                return False
+            if not self._has_thread():
+                self._drain_here(deadline)
+            elif now >= urge:
+                urge = now + TICK
+                self._wake.set()
+            time.sleep(GLANCE)
+        return True
+
+    def _has_thread(self) -> bool:
+        return self._pid == os.getpid() and self._thread is not None and self._thread.is_alive()
+
     def _run(self) -> None:
         """The thread: outlives every error, because a dead one would fill the disk."""
-        self._attempt(_load)
+        with self._importing:
+            self._attempt(_load)
         self._loaded.set()
-        pause = next_try = 0.0
+        next_try = 0.0
         while not self._stopping:
             urged = self._wake.wait(TICK)
             self._wake.clear()
             self._attempt(self._spool.tend)
             if urged or time.monotonic() >= next_try:
-                pause = 0.0 if self._attempt(self.drain) else min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
+                pause = 0.0 if self._try() else min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
                 next_try = time.monotonic() + random.uniform(pause / 2, pause)
+        self._attempt(self._depart)
+
+    def _try(self, deadline: float | None = None) -> bool:
+        drained = self._attempt(lambda: self.drain(deadline))
+        self._failures = 0 if drained else self._failures + 1
+        return drained
+
+    def _depart(self) -> None:
+        """Write down the losses of the last moment, too, unless that would take time, and let another drain."""
+        with self._draining:
+            try:
+                if self._ledger is not None and not self._failures and self._spool.lease():
+                    self._attend()
+            finally:
+                self._spool.give_up_lease()
 
     def _attempt(self, work: Callable[[], object]) -> bool:
         try:
@@ -157,7 +185,7 @@ class Drainer:
         return True
 
     def _drain_here(self, deadline: float) -> None:
-        if not self._attempt(lambda: self.drain(deadline)):
+        if not self._try(deadline):
             time.sleep(max(0.0, min(TICK, deadline - time.monotonic())))
 
     def _drain(self, deadline: float | None) -> int:
@@ -233,10 +261,13 @@ class Drainer:
         self._wake = threading.Event()
         self._loaded = threading.Event()
         self._thread = None
+        self._failures = 0
         self._next_attendance = 0.0
         self._reported = {}
 
 
 def _load() -> None:
-    with _IMPORTING:
-        from . import custody, delivery  # noqa: F401
+    """Import what draining takes, also what others would import on first use."""
+    from genai_prices import data, types  # noqa: F401
+
+    from . import custody, delivery  # noqa: F401

@@ -11,7 +11,7 @@ import uuid
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from .frames import Frame, Kind, Parsed
 from .losses import Tally
@@ -38,6 +38,8 @@ class Claim(Protocol):
 class Queue(Protocol):
     """See `Spool` for the contract of each method."""
 
+    outlives: ClassVar[bool]
+
     @property
     def id(self) -> str: ...
     @property
@@ -60,6 +62,8 @@ class MemoryQueue:
 
     What does not fit is dropped, newest first, and counted.
     """
+
+    outlives: ClassVar = False
 
     def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._max_bytes = max_bytes

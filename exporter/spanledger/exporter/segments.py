@@ -94,9 +94,11 @@ class Claim:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, path: Path) -> "Claim | None":
-        """The segment at *path*, or None when its owner or another drainer has it."""
+    def take(cls, path: Path, *, anyway: bool = False) -> "Claim | None":
+        """The segment at *path*, or None when its owner or another drainer has it. *anyway*: also if one has."""
         descriptor = _try_lock(path, os.O_RDWR)
+        if descriptor is None and anyway:
+            descriptor = _open(path, os.O_RDWR)
         if descriptor is None:
             return None
         try:
@@ -138,21 +140,23 @@ class Lease:
     Losing it while draining does no harm: a span that two drainers deliver is one row.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, *, usurped: bool = False) -> None:
         self._path = path
         self.descriptor = descriptor
+        self.usurped = usurped
+        """Whether another process had it, which may still hold segments that it had claimed."""
 
     @classmethod
     def take(cls, folder: Path) -> "Lease | None":
         """The lease, or None while another process has it. One that has not renewed it for `SILENCE` is passed over."""
         path = folder / LEASE
         descriptor = _try_lock(path, os.O_RDWR | os.O_CREAT)
-        if descriptor is None and _silent(path):
+        if usurped := descriptor is None and _silent(path):
             path.unlink(missing_ok=True)
             descriptor = _try_lock(path, os.O_RDWR | os.O_CREAT)
         if descriptor is None:
             return None
-        lease = cls(path, descriptor)
+        lease = cls(path, descriptor, usurped=usurped)
         if lease.renew():
             return lease
         lease.give_up()
@@ -258,9 +262,8 @@ def _is(path: Path, descriptor: int) -> bool:
 
 def _try_lock(path: Path, flags: int) -> int | None:
     """A descriptor of *path* with its lock; None when the file is gone, not ours to open, or somebody has the lock."""
-    try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError:
+    descriptor = _open(path, flags)
+    if descriptor is None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -268,6 +271,13 @@ def _try_lock(path: Path, flags: int) -> int | None:
         close(descriptor)
         return None
     return descriptor
+
+
+def _open(path: Path, flags: int) -> int | None:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return None
 
 
 def age(path: Path) -> float:

@@ -27,7 +27,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 from .frames import Kind, encode
 from .losses import Tally
@@ -88,6 +88,8 @@ class Spool:
 
     id: str
     """The folder's own, the same for every process that shares it."""
+    outlives: ClassVar = True
+    """Whether what waits when a process ends is there for the next one."""
     _presence: Presence | None
     _lease: Lease | None
     _segment: Segment | None
@@ -167,7 +169,7 @@ class Spool:
     def claims(self) -> Iterator[Claim]:
         """Sealed segments and those whose owner has died, oldest first, each locked for the caller until it is done."""
         for path in sorted(self.folder.iterdir()):
-            if path.suffix in (OPEN, SEALED) and (claim := Claim.take(path)) is not None:
+            if path.suffix in (OPEN, SEALED) and (claim := Claim.take(path, anyway=self._is_stuck(path))) is not None:
                 yield claim
 
     def lease(self) -> bool:
@@ -221,6 +223,13 @@ class Spool:
     def dropped(self) -> Counter[str]:
         """Spans this process could not keep since it began, by reason."""
         return self._lost.total
+
+    def _is_stuck(self, path: Path) -> bool:
+        """Whether a lock on the segment can only be that of a drainer we have passed over. It may come back and deliver
+        the segment, too, which does no harm; it may also never come back."""
+        if self._lease is None or not self._lease.usurped:
+            return False
+        return path.suffix == SEALED or not self.is_alive(path.stem.partition("-")[2])
 
     def _write(self, frame: bytes) -> bool:
         segment = self._segment

@@ -37,8 +37,9 @@ class Agent:
 
     def trace(self) -> TracerProvider:
         provider = TracerProvider()
-        self.pipeline = Pipeline(self.settings)
-        provider.add_span_processor(LedgerSpanProcessor(self.pipeline))
+        if self.settings.durability != "none":
+            self.pipeline = Pipeline(self.settings)
+            provider.add_span_processor(LedgerSpanProcessor(self.pipeline))
         trace.set_tracer_provider(provider)
         self.tracer = provider.get_tracer("faults")
         return provider
@@ -101,10 +102,14 @@ def _work_until_killed(agent: Agent) -> None:
 
 
 def leave(agent: Agent) -> None:
-    """End 100 spans, leave one open, and go in the way that is asked for. Prints when it began to go."""
+    """End 100 spans, leave one open, and go in the way that is asked for. Prints when it began to go.
+
+    With *after* it ends a span first, and goes on to live for so many seconds.
+    """
     agent.trace()
     root = agent.open()
     how = agent.options["how"]
+    time.sleep(float(agent.options.get("after", 0)))
     if how == "fork":
         context = multiprocessing.get_context("fork")
         child = context.Process(target=_end_a_hundred, args=(agent, root))
@@ -159,6 +164,14 @@ def steady(agent: Agent) -> None:
         provider.force_flush(int(agent.options["flush"]))
 
 
+def idle(agent: Agent) -> None:
+    """End a call, see it stored, and leave when told to."""
+    provider = agent.trace()
+    agent.call()
+    print(provider.force_flush(), flush=True)
+    sys.stdin.readline()
+
+
 def fill(agent: Agent) -> None:
     """End as many calls as asked for, and say how many were taken over and how many lost, by reason."""
     provider = agent.trace()
@@ -194,7 +207,7 @@ def forks(agent: Agent) -> None:
         thread.join()
 
 
-MODES = {each.__name__: each for each in (swarm, leave, steady, fill, forks)}
+MODES = {each.__name__: each for each in (swarm, leave, steady, idle, fill, forks)}
 
 if __name__ == "__main__":
     mode, url, spool, acks, *options = sys.argv[1:]
