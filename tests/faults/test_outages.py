@@ -3,6 +3,8 @@
 import contextlib
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +74,25 @@ def test_agents_start_while_there_is_no_server_and_their_spans_come_when_there_i
         world.until(lambda: world.count() > 300)
     world.drain()
     seen(f"{world.check_nothing_is_lost()} spans, 0 lost; slowest end() {slowest[0]:.1f} ms")
+
+
+@pytest.mark.fault("F3")
+def test_what_waited_through_a_long_outage_is_stored_by_another_process(world: Any, seen: Seen, soak: int) -> None:
+    """With ``SPANLEDGER_SOAK=20`` an hour of 100 spans a second."""
+    spans = 18_000 * soak
+    agent = world.agent("fill", url="postgresql://nobody@127.0.0.1:9/nothing", spans=spans, then="SIGKILL")
+    said, complaints = agent.communicate(timeout=120 * soak)
+    assert said.split() == [str(spans), "0"], complaints
+    waited = Spool(world.spool_folder).usage()
+    where = ["--database-url", world.url, "--spool-folder", str(world.spool_folder)]
+    command = [sys.executable, "-m", "spanledger.query_api.cli", "spool", "drain", *where]
+    began = time.monotonic()
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120 * soak)
+    rate = spans / (time.monotonic() - began)
+    assert run.returncode == 0, run.stderr
+    assert world.check_nothing_is_lost() == spans
+    assert Spool(world.spool_folder).usage().segments == 0
+    seen(f"{spans:,} spans ({waited.bytes >> 20} MiB), 0 lost; `spanledger spool drain` took {rate:,.0f} a second")
 
 
 @pytest.mark.fault("F4")

@@ -106,12 +106,24 @@ class World:
 
     def check_nothing_is_lost(self) -> int:
         """Every acknowledged call has its row, which says what that very call said: how many there are."""
-        acked, stored = self.acks().ended, self.stored()
+        acked, stored = self.acks().ended, self._tokens()
         missing = acked - stored.keys() - self.stored(execution_logs).keys()
         assert not missing, f"{len(missing)} of {len(acked)} acknowledged spans are lost"
-        wrong = [k for k, row in stored.items() if row["input_tokens"] != int(k.split()[1], 16) % 1_000_000]
+        wrong = [k for k, tokens in stored.items() if tokens != int(k.split()[1], 16) % 1_000_000]
         assert not wrong, f"{len(wrong)} rows say something else than their span did"
         return len(acked)
+
+    def _tokens(self) -> dict[str, int]:
+        """The input tokens of every call by ``traceid spanid``; fails if two rows are of one span."""
+        calls, store = llm_call_logs.c, Store.open(self.url)
+        try:
+            with store.reading() as connection:
+                rows = connection.execute(select(calls.trace_id, calls.span_id, calls.input_tokens)).all()
+        finally:
+            store.close()
+        by_span = {f"{trace} {span}": tokens for trace, span, tokens in rows}
+        assert len(by_span) == len(rows), "two rows of one span"
+        return by_span
 
     def losses(self) -> dict[str, int]:
         """Spans lost, by reason, as the database says it."""
