@@ -29,16 +29,19 @@ def storable(row: Row, limit: int) -> Row:
     One look at all of its text together lets nearly every row pass: where that is short, so is each value.
     """
     whole = "\n".join([value for value in row if type(value) is str])
-    if is_clean(whole):
-        named = len(whole) - sum(map(len, filter(None, _LONG[type(row)](row))))
-        if named <= NAMES_LIMIT and len(whole) * 4 <= limit:
-            return row
+    if is_clean(whole) and len(whole) * 4 <= limit and _names_are_short(row, len(whole)):
+        return row
     changed = {
         name: taken
         for name, value in zip(row._fields, row, strict=True)
         if type(value) is str and (taken := _taken(name, value, limit)) is not value
     }
     return revised(row, {**changed, "sanitized": True}) if changed else row
+
+
+def _names_are_short(row: Row, length: int) -> bool:
+    """Whether no name in *row*, all of whose text is *length* characters long, can be longer than `NAMES_LIMIT`."""
+    return length <= NAMES_LIMIT or length - sum(map(len, filter(None, _LONG[type(row)](row)))) <= NAMES_LIMIT
 
 
 def _taken(name: str, value: str, limit: int) -> str:

@@ -18,7 +18,7 @@ from .identifiers import as_uuid
 from .messages import dump, messages_from, system_message
 from .nodes import default_execution_id
 from .records import CANCELLED, COMPLETED, FAILED, STARTED, Batch, Bridge, Content, Execution, LLMCall
-from .spans import ERROR, NO_ATTRIBUTES, Attributes, LogEvent, SpanData, row_id, row_id_of
+from .spans import ERROR, NO_ATTRIBUTES, Attributes, LogEvent, SpanData, row_id, row_id_of, span_hex, trace_hex
 from .usage import NO_OUTPUT, interpret
 from .values import MAX_INT, json_text, moment
 from .vocabulary import vocabulary
@@ -113,8 +113,8 @@ def map_events(events: Iterable[LogEvent]) -> Sequence[Content]:
     for event in events:
         if is_content(event):
             body = json_text({"attributes": dict(event.attributes), "body": event.body})
-            trace_id = f"{event.trace_id:032x}" if event.trace_id else ""
-            span_id = f"{event.span_id:016x}" if event.trace_id else ""
+            trace_id = trace_hex(event.trace_id) if event.trace_id else ""
+            span_id = span_hex(event.span_id) if event.trace_id else ""
             identity = as_uuid(f"{trace_id}{span_id}{event.name}{event.time}{body}")
             time, scope = moment(event.time), event.scope or None
             contents.append(Content(identity, trace_id, span_id, event.name, time, body, scope, event.service_name))
@@ -124,35 +124,33 @@ def map_events(events: Iterable[LogEvent]) -> Sequence[Content]:
 def _bridge(span: SpanData) -> Bridge:
     return Bridge(
         row_id(span.trace_id, span.span_id),
-        f"{span.trace_id:032x}",
-        f"{span.span_id:016x}",
+        trace_hex(span.trace_id),
+        span_hex(span.span_id),
         _parent(span),
         moment(span.start_time),
     )
 
 
 def _execution(span: SpanData, operation: Operation, draft: Draft) -> Execution:
-    get = draft.get
     row = _begun(NO_EXECUTION, span, draft)
-    row["agent_type"] = get("agent_type") or span.name or UNKNOWN
-    row["execution_step"] = get("execution_step") or operation.kind
-    row["input_data"] = values.as_json(get("input"))
-    row["output_data"] = values.as_json(get("output"))
+    row["agent_type"] = draft.get("agent_type") or span.name or UNKNOWN
+    row["execution_step"] = draft.get("execution_step") or operation.kind
+    row["input_data"] = values.as_json(draft.get("input"))
+    row["output_data"] = values.as_json(draft.get("output"))
     return Execution._make(row.values())
 
 
 def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
-    get = draft.get
     usage = interpret(draft)
-    model = get("model_id") or get("response_model")
-    streaming = bool(get("is_streaming") or get("call_type") == "inference_stream")
+    model = draft.get("model_id") or draft.get("response_model")
+    streaming = bool(draft.get("is_streaming") or draft.get("call_type") == "inference_stream")
     kind = "inference_stream" if streaming and operation.kind == "inference" else operation.kind
     row = _begun(NO_CALL, span, draft)
-    row["provider"] = providers.normalise(get("provider"), get("server_address"), model)
+    row["provider"] = providers.normalise(draft.get("provider"), draft.get("server_address"), model)
     row["model_id"] = model or UNKNOWN
-    row["call_type"] = get("call_type") or kind
-    row["prompt"] = _conversation(get("system"), get("input"), "user")
-    row["response"] = _conversation(None, get("output"), "assistant")
+    row["call_type"] = draft.get("call_type") or kind
+    row["prompt"] = _conversation(draft.get("system"), draft.get("input"), "user")
+    row["response"] = _conversation(None, draft.get("output"), "assistant")
     row["input_tokens"] = usage.input_tokens
     row["output_tokens"] = usage.output_tokens
     row["total_tokens"] = usage.total_tokens
@@ -162,7 +160,7 @@ def _llm_call(span: SpanData, operation: Operation, draft: Draft) -> LLMCall:
     row["cache_write_tokens"] = usage.cache_write_tokens
     row["reasoning_tokens"] = usage.reasoning_tokens
     row["usage_rule"] = usage.rule
-    row["counted"] = not get("not_counted_reason")
+    row["counted"] = not draft.get("not_counted_reason")
     row["is_streaming"] = streaming
     return LLMCall._make(row.values())
 
@@ -184,20 +182,19 @@ def _stand_in(span: SpanData, draft: Draft) -> LLMCall:
 def _begun(empty: Mapping[str, Any], span: SpanData, draft: Draft) -> dict[str, Any]:
     """A row of *empty*'s columns, in their order, with those filled in that either kind of row has."""
     row = dict(empty)
-    for name in AS_GIVEN.intersection(draft):
-        if name in row:
-            row[name] = draft[name]
-    for name in IDENTIFIERS:
-        if name in draft and name in row:
-            row[name] = _identifier(draft[name])
-    get, began, end = draft.get, span.start_time, span.end_time
+    for name, value in draft.items():
+        if name in AS_GIVEN and name in row:
+            row[name] = value
+        elif name in IDENTIFIERS and name in row:
+            row[name] = _identifier(value)
+    began, end = span.start_time, span.end_time
     start = max(began, 0)
-    row["trace_id"] = trace_id = f"{span.trace_id:032x}"
-    row["span_id"] = span_id = f"{span.span_id:016x}"
+    row["trace_id"] = trace_id = trace_hex(span.trace_id)
+    row["span_id"] = span_id = span_hex(span.span_id)
     row["id"] = row_id_of(trace_id, span_id)
     row["parent_span_id"] = _parent(span)
     row["name"] = span.name
-    row["execution_id"] = get("execution_id") or default_execution_id(trace_id)
+    row["execution_id"] = draft.get("execution_id") or default_execution_id(trace_id)
     row["start_time"] = moment(start)
     row["sanitized"] = False
     if end is not None:
@@ -231,7 +228,7 @@ def _tell_outcome(row: dict[str, Any], span: SpanData, draft: Draft) -> None:
 
 
 def _parent(span: SpanData) -> str | None:
-    return f"{span.parent_span_id:016x}" if span.parent_span_id else None
+    return span_hex(span.parent_span_id) if span.parent_span_id else None
 
 
 def _exception(span: SpanData) -> Attributes:

@@ -72,12 +72,22 @@ class LogEvent(NamedTuple):
     service_name: str | None = None
 
 
+def trace_hex(trace_id: int) -> str:
+    """A trace id as its 32 hexadecimal digits. Raises OverflowError for what is no trace id."""
+    return trace_id.to_bytes(16, "big").hex()  # half the cost of a format
+
+
+def span_hex(span_id: int) -> str:
+    """A span id as its 16 hexadecimal digits. Raises OverflowError for what is no span id."""
+    return span_id.to_bytes(8, "big").hex()
+
+
 def row_id(trace_id: int, span_id: int) -> str:
     """The primary key of a span's row: the low 64 bits of the trace id, then the span id, as a dashed UUID.
 
     Derived, so that replays and retries meet their own row, and a parent's id is known before the parent arrives.
     """
-    return row_id_of(f"{trace_id:032x}", f"{span_id:016x}")
+    return row_id_of(trace_hex(trace_id), span_hex(span_id))
 
 
 def row_id_of(trace_id: str, span_id: str) -> str:

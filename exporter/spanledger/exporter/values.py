@@ -17,6 +17,7 @@ SURROGATES: Final = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """A NUL as JSON text has it. Behind an odd backslash it is none: there JSON quotes text that quotes JSON."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 LATEST: Final = 2**63 - 1
 """Nanoseconds; spans that claim to start later (year 2262) are clamped."""
 
@@ -130,7 +131,7 @@ def moment(nanoseconds: int) -> datetime:
     """The aware UTC datetime of nanoseconds since the epoch, to the microsecond."""
     if not 0 <= nanoseconds <= LATEST:
         nanoseconds = min(max(nanoseconds, 0), LATEST)
-    return EPOCH + timedelta(0, nanoseconds // 1_000_000_000, nanoseconds // 1000 % 1_000_000)
+    return EPOCH + MICROSECOND * (nanoseconds // 1000)
 
 
 def sanitize(value: str) -> str:
