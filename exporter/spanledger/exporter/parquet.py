@@ -32,7 +32,7 @@ def write(path: Path, table: Table, pages: Iterable[Sequence[Row[Any]]]) -> None
 
     Raises `OSError`, and `ConfigurationError` where pyarrow is missing.
     """
-    arrow, parquet = _pyarrow()
+    arrow, parquet = library()
     part = path.with_name(f".{path.name}.part")
     try:
         with open(part, "xb", opener=_private) as file:
@@ -50,7 +50,7 @@ def write(path: Path, table: Table, pages: Iterable[Sequence[Row[Any]]]) -> None
 
 def table_of(path: Path) -> Table:
     """Whose rows are in the file. Raises `ConfigurationError` if it is not one of ours, or of a newer version's."""
-    arrow, parquet = _pyarrow()
+    arrow, parquet = library()
     try:
         schema = parquet.read_schema(path)
     except (OSError, arrow.ArrowInvalid) as error:
@@ -67,7 +67,7 @@ def table_of(path: Path) -> Table:
 
 def rows_of(path: Path, portion: int, columns: Sequence[str] | None = None) -> Iterator[list[dict[str, Any]]]:
     """A file's rows as the database takes them, a portion at a time; or only some *columns*, none of them a cost."""
-    _, parquet = _pyarrow()
+    _, parquet = library()
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=portion, columns=columns):
             yield [_restored(row) for row in batch.to_pylist()]
@@ -105,7 +105,7 @@ def _batch(arrow: Any, table: Table, page: Sequence[Row[Any]]) -> Any:
 
 
 def _schema(table: Table) -> Any:
-    arrow, _ = _pyarrow()
+    arrow, _ = library()
     fields = [arrow.field(column.name, _type(arrow, column), nullable=bool(column.nullable)) for column in table.c]
     if _money(table):
         fields.append(arrow.field(BEYOND, arrow.string()))
@@ -136,7 +136,8 @@ def _fits(cost: Decimal) -> bool:
     return isinstance(exponent, int) and exponent >= -PLACES and cost.adjusted() < DIGITS - PLACES
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def library() -> tuple[Any, Any]:
+    """``pyarrow`` and ``pyarrow.parquet``. Raises `ConfigurationError` where they are missing."""
     try:
         import pyarrow  # type: ignore[import-untyped]
         import pyarrow.parquet  # type: ignore[import-untyped]

@@ -40,6 +40,12 @@ class Settings:
         None, "origins whose pages may use the server, comma separated: https://app.example"
     )
 
+    retention: str | None = _help(None, "rows older than this are deleted while the server runs: 90d, 12h, 8w")
+    retention_max_size: str | None = _help(
+        None, "size of the database beyond which the server deletes the oldest rows: 20GB"
+    )
+    archive: str | None = _help(None, "folder where rows the server would delete go as Parquet files instead")
+
     durability: Durability = _help("process", "what kept spans survive until they are stored: memory, process or power")
     spool_folder: str | None = _help(None, "folder where spans wait for the database; by default one per database")
     spool_max_bytes: int = _help(1024**3, "size of the spool beyond which new spans are dropped and counted")

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from spanledger.exporter.group import GroupCommit
 from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.pipeline import Pipeline
+from spanledger.exporter.retention import Retention
 from spanledger.exporter.settings import Settings
 
 from .auth import Auth
@@ -43,12 +44,13 @@ def create_app(
     certificate: Certificate | None = None,
     insecure: bool = False,
     pipeline: Pipeline | None = None,
+    retention: Retention | None = None,
 ) -> Starlette:
     """The service over *ledger*. It does not close the ledger: whoever opened it does.
 
     With *grpc_port* it takes OTLP over gRPC as well, on ``settings.host``, while it lives; with *certificate* over TLS.
     *insecure*: while there are no API keys, it does what anyone asks, not only who is on this machine. *pipeline*,
-    also the caller's, is the one that drains this host's spool.
+    also the caller's, is the one that drains this host's spool; *retention*, too, what removes old rows.
     """
     metrics, openapi, pages = Metrics(), document(ROUTES), Pages()
     commits, budget = GroupCommit(ledger, WRITERS), Budget()
@@ -70,6 +72,7 @@ def create_app(
             commits=commits,
             budget=budget,
             pipeline=pipeline,
+            retention=retention,
             doorkeeper=doorkeeper,
             caller=ANYONE,
         )

@@ -9,7 +9,23 @@ from typing import Final
 
 from spanledger.exporter.errors import BadParameter, ConfigurationError, SpanledgerError
 
-from .commands import audit, demo, doctor, erase, explain, keys, migrate, purge, reprice, run, serve, spool, summary
+from .commands import (
+    archive,
+    audit,
+    demo,
+    doctor,
+    erase,
+    explain,
+    keys,
+    migrate,
+    purge,
+    reprice,
+    restore,
+    run,
+    serve,
+    spool,
+    summary,
+)
 from .commands.options import Command, add_command
 
 COMMANDS: Final[Sequence[Command]] = (
@@ -23,6 +39,8 @@ COMMANDS: Final[Sequence[Command]] = (
     reprice.COMMAND,
     spool.COMMAND,
     purge.COMMAND,
+    archive.COMMAND,
+    restore.COMMAND,
     erase.COMMAND,
     keys.COMMAND,
     audit.COMMAND,

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
+from spanledger.exporter.retention import Retained
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -53,6 +55,16 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self.retained = Gauge(
+            "spanledger_retention_last_success_timestamp_seconds",
+            "When old rows were last removed, or none were too old. 0: not yet, or by another server.",
+            registry=self.registry,
+        )
+        self.removed = Gauge(
+            "spanledger_retention_removed_rows",
+            "Executions and model calls removed for their age or for their database's size since the service started.",
+            registry=self.registry,
+        )
         Info("spanledger_build", "What is running.", registry=self.registry).info(
             {"version": version("spanledger"), "python": platform.python_version()}
         )
@@ -64,6 +76,11 @@ class Metrics:
         self.lost.clear()
         for reason, count in waiting["lost"].items():
             self.lost.labels(reason).set(count)
+
+    def retention(self, retained: Retained) -> None:
+        """Set the gauges of retention."""
+        self.retained.set(retained.last.timestamp() if retained.last else 0)
+        self.removed.set(retained.removed)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from spanledger.exporter.group import GroupCommit
 from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.pipeline import Pipeline
+from spanledger.exporter.retention import Retention
 from spanledger.exporter.settings import Settings
 
 from .budget import Budget
@@ -25,7 +26,8 @@ class State(TypedDict):
 
     *writers* are the threads that record spans, so that questions cannot take them all; *commits* brings what they
     bring at the same time into one transaction, and *budget* bounds what they all hold. *caller* is the id of the key
-    that a request came with. *pipeline* drains this host's spool, if this service does.
+    that a request came with. *pipeline* drains this host's spool, and *retention* removes old rows, where this service
+    does so.
     """
 
     ledger: Ledger
@@ -37,6 +39,7 @@ class State(TypedDict):
     commits: GroupCommit
     budget: Budget
     pipeline: Pipeline | None
+    retention: Retention | None
     doorkeeper: Doorkeeper
     caller: str
 

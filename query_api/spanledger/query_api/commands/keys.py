@@ -2,16 +2,16 @@
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from spanledger.exporter.errors import BadParameter, ConfigurationError
+from spanledger.exporter.limits import age
 from spanledger.exporter.store import Store
 
 from ..answers import as_json
@@ -19,7 +19,7 @@ from ..keys import SCOPES, Key, Keys, Scope
 from ..problems import NotFound
 from ..tables import UNKNOWN, titled
 from .options import Command, Options, operator, settings_from
-from .purge import UNITS, moment
+from .purge import moment
 
 EXAMPLES: Final = """\
   spanledger keys create --name collector --scope ingest
@@ -50,8 +50,8 @@ def _add_options(options: Options) -> None:
 
 def expiry(text: str) -> datetime:
     """``90d`` from now (also m, h, w), or a date or date-time that is still to come."""
-    if age := re.fullmatch(r"(\d{1,5})([mhdw])", text):
-        return datetime.now(UTC) + timedelta(**{UNITS[age[2]]: int(age[1])})
+    if (time := age(text)) is not None:
+        return datetime.now(UTC) + time
     when = moment(text)
     if when <= datetime.now(UTC):
         raise argparse.ArgumentTypeError(f"{text!r} is past")

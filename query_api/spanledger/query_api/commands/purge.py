@@ -1,36 +1,38 @@
-"""`spanledger purge`: delete what is older than you want to keep."""
+"""`spanledger purge`: delete what is older than you want to keep, or more."""
 
 import argparse
-import re
 import sys
 from collections.abc import Collection
-from datetime import UTC, date, datetime, timedelta
+from contextlib import closing
+from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Final
 
-import orjson
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from sqlalchemy import Table, func, select
+from sqlalchemy import func, select
 
 from spanledger.exporter.errors import ConfigurationError
+from spanledger.exporter.limits import Limits, age, cut_offs, size
+from spanledger.exporter.outdated import outdated
 from spanledger.exporter.records import CANCELLED, COMPLETED, FAILED, STARTED
-from spanledger.exporter.schema import execution_logs, llm_call_logs
 from spanledger.exporter.store import Deleted, Store
 
+from ..answers import as_json
+from ..progress import counting
 from .options import Command, Options, operator, settings_from, shown
 
-UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 EXAMPLES: Final = """\
   spanledger purge --older-than 30d --dry-run
   spanledger purge --older-than 12h --status completed --yes
   spanledger purge --older-than 2026-01-01 --yes
+  spanledger purge --max-size 20GB --yes     # the oldest, as many as it takes
+  spanledger purge --vacuum                  # nothing; but what was deleted earlier takes room no more
 """
 
 
 def moment(text: str) -> datetime:
     """``30d`` ago (also m, h, w), or a date or date-time, UTC if it does not say."""
-    if age := re.fullmatch(r"(\d{1,6})([mhdw])", text):
-        return datetime.now(UTC) - timedelta(**{UNITS[age[2]]: int(age[1])})
+    if (ago := age(text)) is not None:
+        return datetime.now(UTC) - ago
     try:
         if len(text) <= len("2026-01-01"):
             return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
@@ -40,60 +42,98 @@ def moment(text: str) -> datetime:
     return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
-def _add_options(options: Options) -> None:
+def add_limits(options: Options) -> None:
+    """Which rows: for `purge` and `archive`."""
     options.value("--older-than", "an age (90m, 12h, 30d, 8w) or a date", type=moment, metavar="AGE")
+    options.value(
+        "--max-size",
+        "the oldest rows as well, until the database takes no more than this: 500MB, 20GB. Measured are, with SQLite, "
+        "the pages in use of the whole file; with PostgreSQL pg_total_relation_size of our tables, less the room in "
+        "them that deleted rows have left",
+        type=size,
+        metavar="SIZE",
+    )
     options.value(
         "--status", "only rows that are: started, completed, failed, cancelled (comma separated)", type=_statuses
     )
+
+
+def limits_from(arguments: argparse.Namespace) -> Limits:
+    return Limits(arguments.older_than, arguments.max_size, arguments.status)
+
+
+def _add_options(options: Options) -> None:
+    add_limits(options)
     options.switch("--dry-run", "only say how much would be deleted")
     options.switch("--yes", "do not ask")
+    options.switch(
+        "--vacuum",
+        "afterwards give back all room, also where it does not happen by itself: in an SQLite file made by an early "
+        "version, which is written anew while writers wait, and at once in PostgreSQL",
+    )
     options.switch("--json", "print the numbers as JSON; asks nothing, so --yes or --dry-run is needed")
 
 
 def _purge(arguments: argparse.Namespace) -> int:
-    if arguments.older_than is None:
+    limits = limits_from(arguments)
+    if not (limits.older_than or limits.max_bytes or arguments.vacuum):
         raise ConfigurationError("Say what is old, for example: spanledger purge --older-than 30d")
     url = settings_from(arguments).database_url
-    store = Store.open(url)
-    try:
-        return _purge_from(store, shown(url), arguments)
-    finally:
-        store.close()
-
-
-def _purge_from(store: Store, database: str, arguments: argparse.Namespace) -> int:
-    doomed = _count(store, arguments.older_than, arguments.status)
-    what = f"{doomed.executions:,} executions and {doomed.llm_calls:,} LLM calls that started before "
-    what += f"{arguments.older_than:%Y-%m-%d %H:%M} UTC in {database}"
-    if arguments.dry_run:
-        print(_json(doomed, deleted=False) if arguments.json else f"Would delete {what}.")
-        return 0
-    if not arguments.yes and (arguments.json or not _confirmed(what)):
-        raise ConfigurationError("Nothing was deleted. Give --yes to delete without being asked.")
-    deleted = _delete(store, sum(doomed), arguments.older_than, arguments.status)
-    object = f"before {arguments.older_than:%Y-%m-%d %H:%M} UTC {' '.join(arguments.status or ())}".strip()
-    store.note(operator(), "purge", object, sum(deleted))
-    if arguments.json:
-        print(_json(deleted, deleted=True))
-    else:
-        print(f"Deleted {deleted.executions:,} executions and {deleted.llm_calls:,} LLM calls.")
+    with closing(Store.open(url)) as store:
+        if limits.older_than or limits.max_bytes:
+            _purge_from(store, shown(url), limits, arguments)
+        if arguments.vacuum and not arguments.dry_run:
+            store.backend.reclaim(thoroughly=True)
     return 0
 
 
-def _count(store: Store, older_than: datetime, statuses: Collection[str] | None) -> Deleted:
-    def rows(table: Table) -> int:
-        old = select(func.count()).select_from(table).where(table.c.start_time < older_than)
-        return connection.scalar(old if statuses is None else old.where(table.c.status.in_(statuses))) or 0
+def _purge_from(store: Store, database: str, limits: Limits, arguments: argparse.Namespace) -> None:
+    first = next(cut_offs(store, limits), None)
+    doomed = Deleted(0, 0) if first is None else count(store, first, limits.statuses)
+    what = _described(doomed, first, limits, database)
+    if arguments.dry_run:
+        print(as_json({"would_delete": doomed._asdict()}) if arguments.json else f"Would delete {what}.")
+        return
+    if not arguments.yes and (arguments.json or not _confirmed(what)):
+        raise ConfigurationError("Nothing was deleted. Give --yes to delete without being asked.")
+    deleted = _delete(store, sum(doomed), limits)
+    store.backend.reclaim()
+    if arguments.json:
+        print(as_json({"deleted": deleted._asdict()}))
+    else:
+        print(f"Deleted {deleted.executions:,} executions and {deleted.llm_calls:,} LLM calls.")
 
+
+def _described(doomed: Deleted, before: datetime | None, limits: Limits, database: str) -> str:
+    what = f"{doomed.executions:,} executions and {doomed.llm_calls:,} LLM calls"
+    if before is not None:
+        what += f" that started before {before:%Y-%m-%d %H:%M} UTC"
+    what += f" in {database}"
+    if limits.max_bytes is not None:
+        what += f", and then more of the oldest while it takes more than {limits.max_bytes:,} bytes"
+    return what
+
+
+def count(store: Store, older_than: datetime, statuses: Collection[str] | None) -> Deleted:
+    """How many executions and calls would go."""
+    rows = islice(outdated(older_than, statuses), 2)  # what only those need comes after them
     with store.reading() as connection:
-        return Deleted(rows(execution_logs), rows(llm_call_logs))
+        counts = (
+            connection.scalar(select(func.count()).select_from(part.table).where(part.reach, part.doomed)) or 0
+            for part in rows
+        )
+        return Deleted(*counts)
 
 
-def _delete(store: Store, expected: int, older_than: datetime, statuses: Collection[str] | None) -> Deleted:
-    columns = (TextColumn("Deleting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("rows", total=expected)
-        return store.purge(older_than, statuses=statuses, progress=lambda gone: progress.update(task, completed=gone))
+def _delete(store: Store, expected: int, limits: Limits) -> Deleted:
+    deleted = Deleted(0, 0)
+    with counting("Deleting", expected) as progress:
+        for older_than in cut_offs(store, limits):
+            gone = store.purge(older_than, statuses=limits.statuses, progress=progress)
+            object = f"before {older_than:%Y-%m-%d %H:%M} UTC {' '.join(limits.statuses or ())}".strip()
+            store.note(operator(), "purge", object, sum(gone))
+            deleted = Deleted(*map(sum, zip(deleted, gone, strict=True)))
+    return deleted
 
 
 def _confirmed(what: str) -> bool:
@@ -109,13 +149,9 @@ def _statuses(text: str) -> list[str]:
     return wanted
 
 
-def _json(rows: Deleted, *, deleted: bool) -> str:
-    return orjson.dumps({"deleted" if deleted else "would_delete": rows._asdict()}).decode()
-
-
 COMMAND: Final = Command(
     name="purge",
-    summary="delete executions and LLM calls that are older than you want to keep",
+    summary="delete executions and LLM calls that are older than you want to keep, or more than there is room for",
     examples=EXAMPLES,
     settings=("database_url",),
     add_options=_add_options,

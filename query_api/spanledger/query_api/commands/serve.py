@@ -8,6 +8,8 @@ from typing import Final
 from spanledger.exporter.errors import ConfigurationError
 from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.pipeline import Pipeline
+from spanledger.exporter.retention import Retention
+from spanledger.exporter.settings import Settings
 
 from .. import listening
 from ..app import create_app
@@ -19,6 +21,7 @@ EXAMPLES: Final = """\
   spanledger serve --database-url postgresql://ledger@127.0.0.1/ledger --port 8080
   spanledger serve --host 0.0.0.0 --tls-cert chain.pem --tls-key key.pem     # once there is an API key
   spanledger serve --otlp-port 4318 --grpc-port 4317     # where OTLP exporters send to by default
+  spanledger serve --retention 90d --archive ./archive
 """
 
 
@@ -43,6 +46,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         if arguments.grpc_port is not None:
             grpc_port = listening.free_port(settings.host, arguments.grpc_port)
         pipeline.start()  # what agents of this host left behind, and what they have yet to say
+        retention = _retain(settings, ledger, stack)
         scheme = "https" if certificate else "http"
         api, otlp = listening.address(sockets[0], scheme), listening.address(sockets[-1], scheme)
         listening.serve(
@@ -53,12 +57,21 @@ def _serve(arguments: argparse.Namespace) -> int:
                 certificate=certificate,
                 insecure=arguments.insecure_no_auth,
                 pipeline=pipeline,
+                retention=retention,
             ),
             sockets,
             lambda: _introduce(api, otlp, grpc_port, shown(settings.database_url)),
             certificate,
         )
     return 0
+
+
+def _retain(settings: Settings, ledger: Ledger, stack: ExitStack) -> Retention | None:
+    """Begin to remove old rows, if settings say which."""
+    retention = Retention.of(settings, ledger.store)
+    if retention is not None:
+        stack.enter_context(closing(retention)).start()
+    return retention
 
 
 def _certificate(arguments: argparse.Namespace) -> listening.Certificate | None:
@@ -107,6 +120,9 @@ COMMAND: Final = Command(
         "spool_folder",
         "allowed_hosts",
         "cors_origins",
+        "retention",
+        "retention_max_size",
+        "archive",
     ),
     add_options=_add_options,
     perform=_serve,

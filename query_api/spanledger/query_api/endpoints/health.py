@@ -36,6 +36,8 @@ def metrics(request: Asking, asked: Asked) -> Response:
         found.cost.set(math.nan)  # unknown; the counters are worth telling all the more
     if spool := _spool(request):
         found.spool(spool)
+    if retention := request.state["retention"]:
+        found.retention(retention.retained)
     return Response(found.text(), media_type=CONTENT_TYPE)
 
 
