@@ -7,6 +7,8 @@ import orjson
 from sqlalchemy import Row
 from starlette.responses import Response
 
+from .terminal import harmless_json
+
 SIGNIFICANT_DIGITS: Final = 12
 """Sums of money are given to 12 significant digits: adding binary floats leaves noise in the 16th."""
 
@@ -23,8 +25,8 @@ class Answer(Response):
 
 
 def as_json(content: Any) -> str:
-    """What an `Answer` of that content says."""
-    return orjson.dumps(content, option=_OPTIONS).decode()
+    """What an `Answer` of that content says, for a terminal."""
+    return harmless_json(orjson.dumps(content, option=_OPTIONS).decode())
 
 
 def as_objects(rows: Iterable[Row[Any]], jaeger_url: str | None) -> list[dict[str, Any]]:

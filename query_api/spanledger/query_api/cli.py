@@ -27,6 +27,7 @@ from .commands import (
     summary,
 )
 from .commands.options import Command, add_command
+from .terminal import harmless
 
 COMMANDS: Final[Sequence[Command]] = (
     demo.COMMAND,
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except SpanledgerError as error:
-        print(f"spanledger: {error}", file=sys.stderr)
+        print(f"spanledger: {harmless(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError | BadParameter) else 1
     except KeyboardInterrupt:
         return 130

@@ -15,6 +15,8 @@ from starlette.types import ASGIApp
 
 from spanledger.exporter.errors import ConfigurationError, SpanledgerError
 
+from . import logs
+
 GRACE_SECONDS: Final = 5
 """How long requests under way may take to finish when the server stops."""
 START_SECONDS: Final = 30
@@ -92,6 +94,7 @@ def serve(
 
     *announce* is called once the server is there.
     """
+    logs.to_stderr()
     _Server(app, announce, certificate).run(sockets=list(sockets))
 
 
@@ -118,7 +121,8 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                log_level="warning",
+                log_config=None,
+                log_level="error",  # a stranger's broken request is not worth a line
                 access_log=False,
                 ws="none",
                 server_header=False,

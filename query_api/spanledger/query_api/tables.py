@@ -8,6 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .terminal import harmless_lines
+
 UNKNOWN: Final = "–"
 """What is not known. Never 0."""
 
@@ -85,7 +87,7 @@ def _facts(executions: Mapping[str, Any], calls: Mapping[str, Any]) -> Renderabl
         ("reasoning", f"{number(totals['reasoning_tokens'])} tokens, part of the output"),
         ("not known", f"usage of {coverage['calls_without_usage']}, price of {coverage['calls_without_price']} calls"),
     )
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = _Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in lines:
         table.add_row(Text(name, style="dim"), value)
     return table
@@ -109,13 +111,11 @@ class _Table(Table):
 
 
 def _harmless(cell: RenderableType | None) -> RenderableType | None:
+    """*cell*, if it is text, without markup and with nothing in it but what can be seen, and its lines."""
     if isinstance(cell, Text):
-        cell.plain = _harmless_text(cell.plain)
-    return _harmless_text(cell) if isinstance(cell, str) else cell
-
-
-def _harmless_text(text: str) -> str:
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+        cell.plain = harmless_lines(cell.plain)
+        return cell
+    return Text(harmless_lines(cell)) if isinstance(cell, str) else cell
 
 
 def _milliseconds(duration: float | None) -> str:

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Final
 
 from rich.console import Console
-from rich.text import Text
 
 from spanledger.exporter.audit import Entry, entries, first_broken
 from spanledger.exporter.store import Store
@@ -51,8 +50,7 @@ def _show(chain: list[Entry]) -> None:
     table = titled("Audit log", "who", "what", "of", rows="right", time="left")
     for entry in chain:
         count = "" if entry.row_count is None else f"{entry.row_count:,}"
-        words = (Text(word) for word in (entry.actor, entry.action, entry.object))
-        table.add_row(*words, count, f"{entry.time:%Y-%m-%d %H:%M:%S}")
+        table.add_row(entry.actor, entry.action, entry.object, count, f"{entry.time:%Y-%m-%d %H:%M:%S}")
     if chain:
         Console(highlight=False).print(table)
 

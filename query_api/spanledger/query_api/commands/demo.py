@@ -29,6 +29,7 @@ from ..app import create_app
 from ..demo.provider import create_provider
 from ..demo.replay import recordings, send, shift
 from ..parameters import FILTERS, parse, window
+from ..terminal import harmless, harmless_lines
 from .options import Command, Options, settings_from, shown
 from .summary import show_summary
 
@@ -63,7 +64,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         console.print()
         show_summary(console, ledger.store, window(parse(FILTERS, QueryParams())))
         for problem in problems:
-            console.print("[red]Failed:[/]", escape(problem))
+            console.print("[red]Failed:[/]", escape(harmless_lines(problem)))
         if arguments.once:
             _say_where_to_go(console, settings)
         else:
@@ -152,7 +153,7 @@ def _tell(console: Console, event: Mapping[str, Any]) -> None:
     outcome = (
         "failed, as asked" if event["error"] and event["expected"] else event["error"] or "planned, executed, observed"
     )
-    console.print(f"  {mark} {event['task'].partition(' (')[0]} [dim]{outcome}[/]")
+    console.print(f"  {mark} {event['task'].partition(' (')[0]} [dim]{escape(harmless(outcome))}[/]")
 
 
 def _replay(console: Console, server: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from ..answers import as_json
 from ..diagnosis import diagnose
 from ..tables import number, titled
+from ..terminal import harmless
 from .options import Command, Options, open_ledger, settings_from, shown
 from .purge import moment
 
@@ -42,10 +43,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _show(console: Console, diagnosis: Mapping[str, Any], database: str) -> None:
     since = f"{diagnosis['date_range']['start_date']:%Y-%m-%d %H:%M} UTC"
     if diagnosis["scopes"]:
-        console.print(f"Rows in {database} since {since}", style="dim")
+        console.print(f"Rows in {database} since {since}", style="dim", markup=False)
         _show_emitters(console, diagnosis["scopes"])
     else:
-        console.print(f"No rows in {database} since {since}. That may be all right; docs/troubleshooting.md begins")
+        console.print(
+            f"No rows in {database} since {since}. That may be all right; docs/troubleshooting.md begins", markup=False
+        )
         console.print("with what to look at if there should be some, and --since looks further back.")
     _show_findings(console, diagnosis["findings"])
     if diagnosis["prices_file"]:
@@ -58,17 +61,17 @@ def _show_emitters(console: Console, emitters: Sequence[Mapping[str, Any]]) -> N
     for emitter in emitters:
         reasons = [f"  not counted: {number(count)} {reason}" for reason, count in emitter["not_counted"].items()]
         counts = (number(emitter[name]) for name in ("executions", "calls", "counted"))
-        table.add_row("\n".join([_emitter(emitter), *reasons]), *counts)
+        table.add_row("\n".join(map(harmless, [_emitter(emitter), *reasons])), *counts)
     console.print(table)
 
 
 def _show_findings(console: Console, findings: Sequence[Mapping[str, Any]]) -> None:
     console.print(f"[bold]Findings[/]: {len(findings) or 'none'}")
     for finding in findings:
-        console.print(Text.assemble("\n", ("! ", "yellow"), finding["what"]))
+        console.print(Text.assemble("\n", ("! ", "yellow"), harmless(finding["what"])))
         for text in (_emitter(finding), finding["remedy"], finding["example"] and f"e.g. {finding['example']}"):
             if text:
-                console.print(Text(f"  {text}"))
+                console.print(Text(f"  {harmless(text)}"))
 
 
 def _emitter(of: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 from spanledger.exporter.errors import BadParameter
 from spanledger.exporter.explain import CostExplanation
@@ -13,6 +13,7 @@ from ..answers import as_json, dollars
 from ..endpoints.llm_calls import explained
 from ..problems import NotFound
 from ..queries.calls import NAMES, called
+from ..terminal import harmless
 from .options import Command, Options, open_ledger, settings_from, shown
 
 EXAMPLES: Final = """\
@@ -39,10 +40,19 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(as_json([call.as_dict() for call in calls]))
     else:
-        print("\n\n".join(map(str, calls)))
+        print("\n\n".join(str(_harmless(call)) for call in calls))
         if len(calls) > 1:
             print(f"\n{_sum(calls)}")
     return 0
+
+
+def _harmless(call: CostExplanation) -> CostExplanation:
+    """*call* with names, and usage, that cannot pass for lines of ours."""
+    texts: dict[str, Any] = {field: harmless(text) for field, text in call._asdict().items() if isinstance(text, str)}
+    usage = {harmless(str(name)): harmless(str(value)) for name, value in call.usage_as_reported.items()}
+    twin = call.duplicate_of
+    twin = twin and twin._replace(name=harmless(twin.name) if twin.name else None)
+    return call._replace(**texts, usage_as_reported=usage, duplicate_of=twin)
 
 
 def _sum(calls: Sequence[CostExplanation]) -> str:

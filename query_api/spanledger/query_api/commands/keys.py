@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console
-from rich.text import Text
 
 from spanledger.exporter.errors import BadParameter, ConfigurationError
 from spanledger.exporter.limits import age
@@ -89,7 +88,7 @@ def _list(keys: Keys, arguments: argparse.Namespace) -> None:
         for key in found:
             moments = (key.created_at, key.last_used_at, key.expires_at)
             shown = (f"{moment:%Y-%m-%d}" if moment else UNKNOWN for moment in moments)
-            table.add_row(Text(key.name), key.scopes, key.state, key.id, *shown)
+            table.add_row(key.name, key.scopes, key.state, key.id, *shown)
         Console(highlight=False).print(table)
 
 

@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from spanledger.exporter.errors import ConfigurationError
 from spanledger.exporter.store import Store
 
-from ..answers import Answer
+from ..answers import Answer, as_json
 from ..endpoints.breakdowns import AGENTS, broken_down
 from ..endpoints.summary import costliest_first, summarise
 from ..parameters import FILTERS, Asked, parse, window
@@ -45,7 +45,7 @@ def _summary(arguments: argparse.Namespace) -> int:
     try:
         if arguments.json:
             with store.reading() as connection:
-                print(bytes(Answer(summarise(connection, asked)).body).decode())
+                print(as_json(summarise(connection, asked)))
         else:
             show_summary(Console(highlight=False, soft_wrap=True), store, asked)
             if waits := remark(settings):
