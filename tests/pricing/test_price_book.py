@@ -13,7 +13,7 @@ from genai_prices.types import ModelInfo, ModelPrice, TimeOfDateConstraint, Usag
 
 from spanledger.exporter.catalogue import _DATA_NAMES, Catalogue
 from spanledger.exporter.custom_prices import CustomPrices
-from spanledger.exporter.pricing import Buckets, Cost, PriceBook
+from spanledger.exporter.pricing import _MAX_RESOLVED, Buckets, Cost, PriceBook
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 USAGE = Buckets(1000, 500)
@@ -363,12 +363,11 @@ def test_hits_and_misses_are_looked_up_once() -> None:
     assert catalogue.asked == ["gpt-4o-mini", "no-such-model"]
 
 
-def test_the_book_stays_small_however_many_models_are_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spanledger.exporter.pricing._MAX_RESOLVED", 10)
+def test_the_book_stays_small_however_many_models_are_made_up() -> None:
     book = PriceBook()
-    for number in range(35):
+    for number in range(_MAX_RESOLVED + 10):
         assert openai(book, f"made-up-{number}").reason
-    assert len(book._resolved) <= 10
+    assert len(book._resolved) <= _MAX_RESOLVED
     assert openai(book, "gpt-4o-mini").total_cost is not None
 
 
