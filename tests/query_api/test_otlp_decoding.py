@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,10 @@ NOT_OTLP = [
     as_json(attributes=[{"key": "a", "value": 5}]),
     as_json(attributes=[{"key": "a", "value": {"intValue": "12abc"}}]),
     as_json(attributes=[{"key": "a", "value": {"intValue": 2**63}}]),
+    as_json(attributes=[{"key": "a", "value": {"intValue": "1_000"}}]),
+    as_json(attributes=[{"key": "a", "value": {"intValue": " 12"}}]),
+    as_json(attributes=[{"key": "a", "value": {"intValue": "\N{ARABIC-INDIC DIGIT ONE}"}}]),
+    as_json(startTimeUnixNano="\N{ARABIC-INDIC DIGIT ONE}"),
     as_json(attributes=[{"key": "a", "value": {"intValue": 1.5}}]),
     as_json(attributes=[{"key": "a", "value": {"boolValue": "true"}}]),
     as_json(attributes=[{"key": "a", "value": {"bytesValue": "%"}}]),
@@ -209,6 +214,8 @@ NOT_OTLP = [
     as_json(attributes=[{"key": "a", "value": {"arrayValue": [1]}}]),
     as_json(attributes=[{"key": "a", "value": {"kvlistValue": 1}}]),
     b'{"resourceSpans": ' + b"[" * 100_000,
+    *(b'{"resourceSpans": ' + b"[" * depth + b"]" * depth + b"}" for depth in range(980, 1025)),
+    as_json(name="deep").replace(b'"deep"', b'{"a":' * 1000 + b"1" + b"}" * 1000),
     b'{"a": ' + b"9" * 1_000_000 + b"x}",
     b'{"a": NaN}',
 ]
@@ -232,6 +239,28 @@ def test_json_ignores_what_it_does_not_know_and_takes_the_last_of_two() -> None:
     body = as_json(newField={"deep": [1]}, attributes=[{"key": "a", "value": {"intValue": 1}}] * 2)
     (item,) = otlp_json.spans_in(body.replace(b'"name": "chat"', b'"name": "first", "name": "chat"')).items
     assert (item.name, item.attributes) == ("chat", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\ude00 begun", "\ufffd begun"),
+        (rb"\uD83D\uD83D\uDE00", "\ufffd\N{GRINNING FACE}"),
+        (rb"\\ud83d \ud83d", "\\ud83d \ufffd"),
+        (rb"\u0041\ud83d\n", "A\ufffd\n"),
+    ],
+)
+def test_half_an_emoji_that_javascript_left_costs_no_more_than_itself(escaped: bytes, text: str) -> None:
+    (item,) = otlp_json.spans_in(as_json(name="X").replace(b'"X"', b'"' + escaped + b'"')).items
+    assert item.name == text
+
+
+def test_twenty_megabytes_of_halves_are_looked_through_once() -> None:
+    begin = time.monotonic()
+    with pytest.raises(UndecodableSpans):
+        otlp_json.spans_in(b'{"a": "' + rb"\ud83d\\" * 2_500_000)
+    assert time.monotonic() - begin < 10
 
 
 JSON_VALUES = st.recursive(

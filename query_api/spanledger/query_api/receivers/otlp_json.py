@@ -6,6 +6,7 @@ strings, unknown fields are ignored, null means absent.
 
 import base64
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -23,6 +24,12 @@ Object = Mapping[str, Any]
 Expected = TypeVar("Expected")
 
 _UNSIGNED: Final = {"fixed64": 2**64 - 1, "uint32": 2**32 - 1, "enum": 2**31 - 1}
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,20}")
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""An escape of JSON: a pair of surrogates, the half of one, or any other."""
 _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -109,12 +116,27 @@ def _document(body: bytes) -> Object:
         return {}
     check_json(body)
     try:
-        document = orjson.loads(body)
+        document = _loaded(body)
     except orjson.JSONDecodeError as error:
         raise UndecodableSpans(f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
         raise UndecodableSpans("The body is JSON, but not an object.")
     return document
+
+
+def _loaded(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # JavaScript writes half of an emoji, left where a text was cut, as an escape that is no letter.
+        whole = _ESCAPE.sub(_or_replacement, body)
+        if whole == body:
+            raise
+        return orjson.loads(whole)
+
+
+def _or_replacement(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape["half"] else escape[0]
 
 
 def _field(holder: Object, name: str, kind: type[Expected], default: Expected) -> Expected:
@@ -155,7 +177,7 @@ def _whole(holder: Object, name: str, kind: str = "fixed64") -> int:
     value = holder.get(name)
     if value is None:
         return 0
-    if isinstance(value, str) and kind == "fixed64" and value.isdecimal() and len(value) <= 20:
+    if isinstance(value, str) and kind == "fixed64" and _DECIMAL.fullmatch(value):
         value = int(value)
     if type(value) is not int or not 0 <= value <= _UNSIGNED[kind]:
         raise _wrong(name, value)
@@ -200,10 +222,7 @@ def _bool(name: str, inner: Any, depth: int) -> bool:
 
 
 def _int(name: str, inner: Any, depth: int) -> int:
-    try:
-        number = int(inner) if isinstance(inner, str) and len(inner) <= 20 else inner
-    except ValueError:
-        raise _wrong(name, inner) from None
+    number = int(inner) if isinstance(inner, str) and _DECIMAL.fullmatch(inner) else inner
     if type(number) is not int or not -(2**63) <= number < 2**63:
         raise _wrong(name, inner)
     return number
@@ -237,4 +256,6 @@ _READ: Final = {
 
 
 def _wrong(name: str, value: Any) -> UndecodableSpans:
-    return UndecodableSpans(f"{name} is {str(value)[:60]!r}, which OTLP/JSON does not allow there.")
+    # A list or an object may be as large as the body, and nested deeper than Python can write down.
+    what = "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else repr(str(value)[:60])
+    return UndecodableSpans(f"{name} is {what}, which OTLP/JSON does not allow there.")
