@@ -84,6 +84,8 @@ def _purge(arguments: argparse.Namespace) -> int:
             _purge_from(store, shown(url), limits, arguments)
         if arguments.vacuum and not arguments.dry_run:
             store.backend.reclaim(thoroughly=True)
+            if not arguments.json:
+                print("What was deleted takes no room any more.")
     return 0
 
 
