@@ -93,6 +93,14 @@ def test_every_answer_carries_security_headers_and_opens_nothing_to_other_origin
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
+def test_methods_that_strangers_make_up_are_counted_as_one(sqlite_api: httpx.Client) -> None:
+    for number in range(20):
+        assert sqlite_api.request(f"M{number}", "/healthz").status_code == 405
+    metrics = sqlite_api.get("/metrics").text
+    assert 'method="M1"' not in metrics
+    assert 'spanledger_requests_total{method="other",path="/healthz",status="405"} 20.0' in metrics
+
+
 def test_head_works_where_get_does(sqlite_api: httpx.Client) -> None:
     answer = sqlite_api.head("/execution-logs/executions")
     assert (answer.status_code, answer.content) == (200, b"")

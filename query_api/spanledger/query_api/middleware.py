@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPMethod
 from typing import Any, Final
 
 # The key has no public name; OTel's own instrumentations read it from here.
@@ -23,6 +24,9 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 
 UNMATCHED: Final = "unmatched"
 """Path label of requests to no address of ours: theirs are not ours to remember."""
+METHODS: Final = frozenset(HTTPMethod)
+OTHER: Final = "other"
+"""Method label of those that senders make up."""
 
 
 class Envelope:
@@ -56,5 +60,6 @@ class Envelope:
         finally:
             detach(token)
             path = self.paths.get(scope.get("endpoint", UNMATCHED), UNMATCHED)
-            self.metrics.requests.labels(scope["method"], path, status).inc()
-            self.metrics.seconds.labels(scope["method"], path).observe(time.perf_counter() - started)
+            method = scope["method"] if scope["method"] in METHODS else OTHER
+            self.metrics.requests.labels(method, path, status).inc()
+            self.metrics.seconds.labels(method, path).observe(time.perf_counter() - started)
