@@ -81,10 +81,10 @@ def parse(data: bytes) -> Parsed:
 
 def span_body(span: SpanData) -> bytes:
     """A span as a frame's body: JSON, made safe only when it has to be (surrogates, huge integers), and bounded."""
-    attributes = dict(span.attributes)
-    if any(isinstance(value, str) and len(value) > MAX_TEXT for value in attributes.values()):
-        attributes = {name: _shortened(value) for name, value in attributes.items()}
-    span = span._replace(attributes=attributes)
+    for value in span.attributes.values():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            span = span._replace(attributes={name: _shortened(value) for name, value in span.attributes.items()})
+            break
     body = _dumps(_document(span))
     return body if len(body) <= MAX_SPAN else _dumps(_document(_reduced(span)))
 
@@ -109,7 +109,7 @@ def _document(span: SpanData) -> list[Any]:
         f"{span.parent_span_id:x}" if span.parent_span_id else None,
         *span[3:10],
         [tuple(event) for event in span.events],
-        tuple(span.resource),
+        tuple(span.resource),  # orjson takes tuples, not NamedTuples
         *span[12:],
     ]
 

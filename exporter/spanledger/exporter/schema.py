@@ -108,10 +108,10 @@ def _audit_columns() -> tuple[Column[Any], Column[Any]]:
     )
 
 
-def _where_named(name: str, column: str) -> Index:
-    """An index of the rows that have a value there: those that have none, often all, cost nothing."""
+def _where_named(name: str, column: str, *then: str) -> Index:
+    """An index of the rows that have a value in *column*: those that have none, often all, cost nothing."""
     named = text(f"{column} IS NOT NULL")
-    return Index(name, column, sqlite_where=named, postgresql_where=named)
+    return Index(name, column, *then, sqlite_where=named, postgresql_where=named)
 
 
 execution_logs: Final = Table(
@@ -160,7 +160,7 @@ execution_logs: Final = Table(
     # resolving a trace while writing; trace_id=
     Index("ix_execution_logs_trace", "trace_id"),
     # report_id=: one report's pages and summary
-    Index("ix_execution_logs_report", "report_id", "start_time"),
+    _where_named("ix_execution_logs_report", "report_id", "start_time"),
     # forgetting a user or a session, and asking for theirs
     _where_named("ix_execution_logs_user", "external_user_id"),
     _where_named("ix_execution_logs_session", "session_id"),
@@ -248,7 +248,7 @@ llm_call_logs: Final = Table(
         postgresql_where=text("parent_span_id IS NULL"),
     ),
     # report_id=: one report's pages and summary
-    Index("ix_llm_call_logs_report", "report_id", "start_time"),
+    _where_named("ix_llm_call_logs_report", "report_id", "start_time"),
     # forgetting a user or a session, and asking for theirs
     _where_named("ix_llm_call_logs_user", "external_user_id"),
     _where_named("ix_llm_call_logs_session", "session_id"),
