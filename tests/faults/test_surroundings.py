@@ -1,9 +1,8 @@
-"""What agents live in: instrumented drivers, gevent, gunicorn, and an interpreter that ends."""
+"""What agents live in: instrumented drivers, and greenlets. (Servers and pools: ``test_workers.py``.)"""
 
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
@@ -88,80 +86,6 @@ def test_greenlets_lose_nothing(world: Any, seen: Seen) -> None:
     assert run.returncode == 0, run.stderr
     assert world.count() == 200
     seen("gevent, everything patched: 200 spans of 10 greenlets stored")
-
-
-WEB = """
-import contextlib
-import os
-from spanledger.exporter import configure
-configure(os.environ["DATABASE"], instrument=False)
-from opentelemetry import trace
-tracer = trace.get_tracer("t")
-tracer.start_span("chat preloaded", attributes={"gen_ai.operation.name": "chat"}).end()
-
-def app(environ, start_response):
-    span = tracer.start_span("chat x", attributes={"gen_ai.operation.name": "chat"})
-    span.end()
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{os.getpid()} {span.get_span_context().span_id:016x}".encode()]
-"""
-
-
-@pytest.mark.fault("F13", "F40")
-def test_preloaded_workers_of_gunicorn_lose_nothing_when_they_are_killed(
-    world: Any, tmp_path: Path, seen: Seen
-) -> None:
-    pytest.importorskip("gunicorn", reason="install gunicorn to fork workers of a preloaded application")
-    (tmp_path / "web.py").write_text(WEB)
-    environment = os.environ | {"SPANLEDGER_SPOOL_FOLDER": str(world.spool_folder), "DATABASE": world.url}
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "--preload",
-            "-w",
-            "4",
-            "-b",
-            "127.0.0.1:0",
-            "--no-control-socket",
-            "web:app",
-        ],
-        cwd=tmp_path,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        address = ""
-        assert server.stderr is not None
-        for line in server.stderr:
-            if found := re.search(r"Listening at: (http://[\d.:]+)", line):
-                address = found[1]
-            if address and "Booting worker" in line:
-                break
-        assert address, "gunicorn did not start"
-        answers = []
-        for number in range(60):
-            answers.append(httpx.get(address, timeout=30).text.split())
-            if number % 20 == 10:
-                os.kill(int(answers[-1][0]), signal.SIGKILL)
-                world.until(lambda: _answers(address))
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)
-    world.drain()
-    stored = {key.split()[1] for key in world.stored()}
-    assert {span for _, span in answers} <= stored
-    workers = len({pid for pid, _ in answers})
-    seen(f"gunicorn --preload, {workers} workers, 3 of them killed: {len(answers)} answered requests, 0 spans lost")
-
-
-def _answers(address: str) -> bool:
-    try:
-        return httpx.get(address, timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def test_every_fault_of_the_catalogue_has_a_test_or_says_where_it_is_shown() -> None:

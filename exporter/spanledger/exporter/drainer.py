@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .errors import StoreError
+from .forking import at_fork
 from .queue import Claim, Queue
 from .suppression import uninstrumented
 
@@ -46,8 +47,13 @@ class Drainer:
     _draining: threading.Lock
     _starting: threading.Lock
     _wake: threading.Event
+    _importing: threading.Lock
+    """Held while the thread imports, and while the process forks: a child would find modules half made, and wait for
+    ever for whoever was making them."""
     _loaded: threading.Event
     """Whether the thread has imported what it needs."""
+    _gone: threading.Event
+    """Whether it has ended."""
     _thread: threading.Thread | None
     _failures: int
     """Attempts that have failed since the last one that did not."""
@@ -60,13 +66,8 @@ class Drainer:
         self._open_ledger = open_ledger
         self._stopping = False
         self._next_log = 0.0
-        # A child forked while the thread imports would find modules half made, and wait for ever for whoever was
-        # making them: forks wait until it has done.
-        self._importing = threading.Lock()
-        if hasattr(os, "register_at_fork"):
-            release = self._importing.release
-            os.register_at_fork(before=self._importing.acquire, after_in_parent=release, after_in_child=release)
         self._begin()
+        at_fork(before=self._hold, in_parent=self._go_on, in_child=self._begin)
 
     def ensure_running(self) -> None:
         """Start the thread, if this process has none (the first span, or the first after a fork)."""
@@ -110,8 +111,8 @@ class Drainer:
         )
         self._stopping = True
         self._wake.set()
-        if flushed and self._thread is not None and self._has_thread():
-            self._thread.join(PARTING)
+        if flushed and self._has_thread():
+            self._gone.wait(PARTING)
         return flushed
 
     def drain(self, deadline: float | None = None) -> int:
@@ -159,6 +160,7 @@ class Drainer:
                 pause = 0.0 if self._try() else min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
                 next_try = time.monotonic() + random.uniform(pause / 2, pause)
         self._attempt(self._depart)
+        self._gone.set()
 
     def _try(self, deadline: float | None = None) -> bool:
         drained = self._attempt(lambda: self.drain(deadline))
@@ -253,13 +255,21 @@ class Drainer:
         else:
             _log.warning("spanledger: the drainer tries again: %s: %s", type(error).__name__, error)
 
+    def _hold(self) -> None:
+        self._importing.acquire()
+
+    def _go_on(self) -> None:
+        self._importing.release()
+
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._ledger = None
         self._draining = threading.Lock()
         self._starting = threading.Lock()
         self._wake = threading.Event()
+        self._importing = threading.Lock()
         self._loaded = threading.Event()
+        self._gone = threading.Event()
         self._thread = None
         self._failures = 0
         self._next_attendance = 0.0

@@ -2,9 +2,7 @@
 
 import hashlib
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from .drainer import Drainer
 from .errors import ConfigurationError
+from .forking import at_fork
 from .frames import Kind, span_body
 from .health import Delivery
 from .queue import MemoryQueue, Queue
@@ -50,9 +49,6 @@ class Pipeline:
         self._owned = ledger is None
         self._kept = 0
         self._begin()
-        if hasattr(os, "register_at_fork"):
-            again = weakref.WeakMethod(self._begin)
-            os.register_at_fork(after_in_child=lambda: (begin := again()) and begin())
         url = settings.database_url
         if ledger is not None:
             url = ledger.store.engine.url.render_as_string(hide_password=False)
@@ -60,6 +56,7 @@ class Pipeline:
             url = engine.url.render_as_string(hide_password=False)
         self.queue: Queue = _queue(settings, url)
         self._drainer = Drainer(self.queue, self.open_ledger)
+        at_fork(in_parent=self._adopt, in_child=self._begin)
 
     def open_ledger(self) -> "Ledger":
         """The ledger, opened if need be. Raises `ConfigurationError` or `StoreUnavailable`."""
@@ -102,6 +99,11 @@ class Pipeline:
         if self._owned and self._ledger is not None:
             self._ledger.close()
         return flushed
+
+    def _adopt(self) -> None:
+        """Drain from now on what children leave behind, who may each live too briefly to do so themselves."""
+        if self.queue.outlives:
+            self.start()
 
     def _begin(self) -> None:
         self._opening = threading.Lock()  # a forked child may have got it locked, by a thread it has not got

@@ -56,7 +56,8 @@ class LedgerSpanProcessor(SpanProcessor):
         """Flush within the exit budget; what is left waits in the spool for the next process."""
         if not self._closed:
             self._closed = True
-            self._pipeline.close(self._exit_budget)
+            with guard("bring the last spans to the database"):
+                self._pipeline.close(self._exit_budget)
 
     def _keep(self, kind: Kind, span: ReadableSpan) -> None:
         # The SDK calls processors in the application's own thread and does not catch what they raise.

@@ -8,11 +8,11 @@ import os
 import threading
 import time
 import uuid
-import weakref
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import ClassVar, Final, Protocol
 
+from .forking import at_fork
 from .frames import Frame, Kind, Parsed
 from .losses import Tally
 from .segments import Presences
@@ -69,9 +69,7 @@ class MemoryQueue:
         self._max_bytes = max_bytes
         self.id = uuid.uuid4().hex
         self._begin()
-        if hasattr(os, "register_at_fork"):
-            restart = weakref.WeakMethod(self._begin)
-            os.register_at_fork(after_in_child=lambda: (again := restart()) and again())
+        at_fork(in_child=self._begin)
 
     def __str__(self) -> str:
         return "memory"

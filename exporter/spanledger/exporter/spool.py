@@ -23,12 +23,12 @@ import shutil
 import stat
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Final, Literal, NamedTuple
 
+from .forking import at_fork
 from .frames import Kind, encode
 from .losses import Tally
 from .segments import (
@@ -119,8 +119,7 @@ class Spool:
         self.id = identity(folder)
         sweep(folder)
         self._begin()
-        restart = weakref.WeakMethod(self._restart)
-        os.register_at_fork(after_in_child=lambda: (again := restart()) and again())
+        at_fork(in_child=self._restart)
 
     def __str__(self) -> str:
         return str(self.folder)

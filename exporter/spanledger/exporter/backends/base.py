@@ -1,7 +1,5 @@
 """`Backend`: everything the store asks of a database that databases answer differently."""
 
-import os
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import StoreError, StoreRejected, StoreUnavailable
+from ..forking import at_fork
 from ..records import ABANDONED, CANCELLED, STARTED, Bridge, Content, Execution, LLMCall
 from ..schema import Now
 
@@ -43,9 +42,7 @@ class Backend(ABC):
         self.url = url
         self.engine = self._connectable(url)
         self._inherited: list[object] = []
-        if hasattr(os, "register_at_fork"):
-            after_fork = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(after_in_child=lambda: (restart := after_fork()) and restart())
+        at_fork(in_child=self._after_fork)
 
     @property
     def address(self) -> str:
