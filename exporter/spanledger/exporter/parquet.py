@@ -22,7 +22,7 @@ PLACES: Final = 28
 """Of them after the point: a price per token times a number of tokens has some fifteen."""
 BEYOND: Final = "beyond_decimal"
 """The column for costs a decimal of this size cannot say exactly, as JSON; there they are null in their own column."""
-GROUP_BYTES: Final = 32 * 1024 * 1024
+GROUP_BYTES: Final = 8 * 1024 * 1024
 """What is held in memory before it is written as one row group."""
 TABLE_KEY: Final = b"spanledger.table"
 
