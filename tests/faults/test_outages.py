@@ -19,8 +19,12 @@ from spanledger.exporter.backends.postgresql import CONNECT_SECONDS, TRANSACTION
 from spanledger.exporter.errors import ConfigurationError, StoreUnavailable
 from spanledger.exporter.ledger import Ledger
 from spanledger.exporter.schema import llm_call_logs
+from spanledger.exporter.segments import SEALED
 from spanledger.exporter.spool import Spool
 from spanledger.exporter.store import Store
+
+from .handmade import NewSpans
+from .world import World
 
 Seen = Callable[[str], None]
 
@@ -93,6 +97,22 @@ def test_what_waited_through_a_long_outage_is_stored_by_another_process(world: A
     assert world.check_nothing_is_lost() == spans
     assert Spool(world.spool_folder).usage().segments == 0
     seen(f"{spans:,} spans ({waited.bytes >> 20} MiB), 0 lost; `spanledger spool drain` took {rate:,.0f} a second")
+
+
+@pytest.mark.fault("F3")
+def test_what_waited_through_a_holiday_is_stored_and_not_given_up_for_its_age(
+    world: World, seen: Seen, new_spans: NewSpans
+) -> None:
+    new_spans.producer(world, [new_spans.call()]).seal()
+    (waiting,) = world.spool_folder.glob(f"*{SEALED}")
+    begun = time.time_ns() - 30 * 86400 * 10**9
+    waiting.rename(waiting.with_name(f"{begun:020d}-{waiting.name.partition('-')[2]}"))
+    said, complaints = world.agent("idle").communicate("stop\n", timeout=60)
+    assert said == "True\n", complaints
+    world.drain()
+    assert world.count() == 2
+    assert world.losses() == {}
+    seen("a span that waited for 30 days while nothing ran: stored by the next process")
 
 
 @pytest.mark.fault("F4")

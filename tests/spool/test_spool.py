@@ -16,7 +16,7 @@ import pytest
 from spanledger.exporter.frames import Kind
 from spanledger.exporter.losses import MINUTE, Tally, losses_of
 from spanledger.exporter.segments import LEASE, LOSS_BYTES, OPEN, SEALED, SILENCE
-from spanledger.exporter.spool import FULL, Spool, _file_system
+from spanledger.exporter.spool import EXPIRED, FULL, Spool, _file_system
 
 
 def drained(spool: Spool) -> list[bytes]:
@@ -162,6 +162,21 @@ def test_there_is_room_again_when_the_spool_has_been_drained(tmp_path: Path, mon
     deadline = time.monotonic() + 10
     while not room():
         assert time.monotonic() < deadline
+
+
+def test_what_is_too_old_is_given_up_and_counted_and_nothing_else(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", max_age=3600)
+    for age in (5000, 4000, 0):
+        spool.append(Kind.START, b"began")
+        spool.append(Kind.END, b"%d" % age)
+        spool.seal()
+        new = max(spool.folder.glob(f"*{SEALED}"))
+        new.rename(new.with_name(f"{time.time_ns() - age * 10**9:020d}-{new.name.partition('-')[2]}"))
+    spool.tend()
+    assert spool.usage().segments == 3, "nobody has tried to deliver them"
+    spool.expire()
+    assert drained(spool) == [b"0"]
+    assert spool.dropped == {EXPIRED: 2}
 
 
 def test_losses_of_a_dead_process_are_found_until_it_is_buried(spool: Spool) -> None:

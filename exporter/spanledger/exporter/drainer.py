@@ -157,7 +157,10 @@ class Drainer:
             self._wake.clear()
             self._attempt(self._spool.tend)
             if urged or time.monotonic() >= next_try:
-                pause = 0.0 if self._try() else min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
+                pause = 0.0
+                if not self._try():
+                    pause = min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
+                    self._attempt(self._spool.expire)
                 next_try = time.monotonic() + random.uniform(pause / 2, pause)
         self._attempt(self._depart)
         self._gone.set()

@@ -171,6 +171,20 @@ class Spool:
             if path.suffix in (OPEN, SEALED) and (claim := Claim.take(path, anyway=self._is_stuck(path))) is not None:
                 yield claim
 
+    def expire(self) -> None:
+        """Give up segments past their age: they are lost, and counted. For a drainer that could not deliver them: also
+        a wrong clock, or a long holiday, makes them old."""
+        if self.usage().oldest <= self._max_age:
+            return
+        for claim in self.claims():
+            if age(claim.path) > self._max_age:
+                if lost := sum(frame.kind == Kind.END for frame in claim.parsed.frames):
+                    self.lose(EXPIRED, lost)
+                claim.done()
+            else:
+                claim.release()
+                break
+
     def lease(self) -> bool:
         """Whether this process is the one that drains, taking the lease if it is free."""
         if self._lease is not None and not self._lease.renew():
@@ -267,25 +281,13 @@ class Spool:
             self._unwritten = True
 
     def _room(self) -> bool:
-        """Whether the spool may grow. Segments past their age make room first: they are lost, and counted."""
+        """Whether the spool may grow."""
         usage = self.usage()
-        if usage.oldest > self._max_age:
-            self._expire()
         with contextlib.suppress(OSError):
             disk = shutil.disk_usage(self.folder)
             if disk.free < disk.total * FREE_DISK and disk.free < self._max_bytes:
                 return False
         return usage.bytes < self._max_bytes
-
-    def _expire(self) -> None:
-        for claim in self.claims():
-            if age(claim.path) > self._max_age:
-                if lost := sum(frame.kind == Kind.END for frame in claim.parsed.frames):
-                    self.lose(EXPIRED, lost)
-                claim.done()
-            else:
-                claim.release()
-                break
 
     def _begin(self) -> None:
         self._pid = os.getpid()
