@@ -1,5 +1,6 @@
 """An ASGI app on sockets bound beforehand: in the foreground until a signal, or in a thread while a block runs."""
 
+import asyncio
 import ipaddress
 import signal
 import socket
@@ -7,8 +8,9 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,6 +18,7 @@ from starlette.types import ASGIApp
 from spanledger.exporter.errors import ConfigurationError, SpanledgerError
 
 from . import logs
+from .crowd import MOST, Connection, Crowd, files
 
 GRACE_SECONDS: Final = 5
 """How long requests under way may take to finish when the server stops."""
@@ -121,6 +124,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=cast(type[asyncio.Protocol], partial(Connection, crowd=Crowd(min(MOST, files() // 2)))),
                 log_config=None,
                 log_level="error",  # a stranger's broken request is not worth a line
                 access_log=False,

@@ -25,6 +25,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_val
 
 from spanledger.exporter.errors import ConfigurationError, UndecodableSpans
 
+from ..crowd import files
 from ..listening import Certificate, is_loopback
 from ..problems import RETRY_AFTER_SECONDS, BodyTooSlow, Problem, problem_of
 from ..state import State
@@ -43,6 +44,8 @@ READING: Final = 4
 """Messages that arrive at once: how large one is, and so what it takes of the budget, is known when it is there."""
 SECONDS: Final = 10.0
 """Time a message may take to arrive once it is its turn; OTLP exporters give up after as long."""
+IDLE_SECONDS: Final = 60
+"""How long a connection may stand without a call; clients make another when they have one."""
 GRACE_SECONDS: Final = 5
 """How long calls under way may take to finish when the server stops."""
 
@@ -66,6 +69,9 @@ async def serving(state: State, host: str, port: int, certificate: Certificate |
     options = (
         ("grpc.max_receive_message_length", state["settings"].max_body_bytes),
         ("grpc.http2.bdp_probe", 0),  # or a fast sender's window grows to megabytes, which it fills unread
+        ("grpc.max_allowed_incoming_connections", files() // 4),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ("grpc.so_reuseport", 0),  # two servers on one port would share the calls between them, silently
     )
     server = grpc.aio.server(options=options)
