@@ -41,6 +41,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ..schema import metadata
+from . import copying
 from .base import Backend, Record, upsert_statement
 from .expressions import percentile
 
@@ -99,11 +100,11 @@ class PostgreSQL(Backend):
 
     def upsert(self, connection: Connection, table: Table, rows: Sequence[Record], standing: Collection[str]) -> None:
         if new := [row for row in rows if row.id not in standing]:
-            _copy(connection, table.name, new)
+            copying.copy(connection, table.name, table, new)
         if known := [row for row in rows if row.id in standing]:
             staging = self._staging(table, known[0]._fields)
             connection.execute(staging.create)
-            _copy(connection, staging.name, known)
+            copying.copy(connection, staging.name, table, known)
             connection.execute(staging.upsert)
 
     def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
@@ -244,16 +245,6 @@ def _is_here(host: str) -> bool:
         return False
 
 
-def _copy(connection: Connection, table: str, rows: Sequence[Record]) -> None:
-    driver_connection = connection.connection.driver_connection
-    assert isinstance(driver_connection, psycopg.Connection)
-    columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]._fields))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
-    with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
 def _size(connection: Connection, table: Table) -> int:
     name = cast(literal(connection.dialect.identifier_preparer.format_table(table)), REGCLASS)
     heap, rows_and_values, everything = connection.execute(
@@ -302,6 +293,7 @@ def _prepare(driver_connection: psycopg.Connection[Any], _: object) -> None:
     with _socket_deadline(driver_connection, PING_SECONDS):
         driver_connection.execute(settings)
         driver_connection.commit()
+    copying.prepare(driver_connection)
 
 
 def _ping(driver_connection: psycopg.Connection[Any], _: ConnectionPoolEntry, __: object) -> None:
