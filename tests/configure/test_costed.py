@@ -77,14 +77,22 @@ def test_what_it_says_of_itself_otherwise_is_encoded_as_before() -> None:
     assert {attribute.key for attribute in encoded.attributes} > CALL.keys()
 
 
-def test_the_users_own_prices_decide_and_are_the_word_of_a_ledger_that_has_none(tmp_path: Path, sqlite: str) -> None:
+def test_the_users_own_prices_decide(tmp_path: Path) -> None:
     prices = tmp_path / "prices.json"
     prices.write_text(json.dumps({"unit": "per_million", "prices": [{"model": "nobody-*", "match": "glob", **RATES}]}))
     span = passed_on(UNKNOWN, Settings(prices=str(prices)))
     assert costs(span)["total"] == pytest.approx(1200 * 10e-6 + 34 * 20e-6)
-    row = charged(span, Settings(database_url=sqlite))
-    assert (row.total_cost, row.cost_source) == (costs(span)["total"], "reported")
-    assert row.metadata is None
+
+
+def test_a_span_makes_the_same_row_with_and_without_them(sqlite: str) -> None:
+    settings = Settings(database_url=sqlite)
+    span = passed_on(CALL, settings)
+    plain = from_sdk(span)._replace(attributes=CALL)
+    assert dict(plain.attributes) != dict(from_sdk(span).attributes)
+    ledger = Ledger.open(settings)
+    (row,), (same,) = (ledger.prepare([data]).batch.llm_calls for data in (from_sdk(span), plain))
+    ledger.close()
+    assert row == same
 
 
 def test_prices_that_cannot_be_read_cost_the_other_backend_no_span(

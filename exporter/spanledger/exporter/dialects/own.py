@@ -39,7 +39,6 @@ FIELDS: Final = (
     Field("custom_input_price", semconv.CUSTOM_INPUT_PRICE, money),
     Field("custom_output_price", semconv.CUSTOM_OUTPUT_PRICE, money),
     Field("token_prices", semconv.TOKEN_PRICES, mapping),
-    Field("reported_cost", semconv.TOTAL_COST, money),
 )
 
 
@@ -48,6 +47,7 @@ def operation(span: SpanData) -> Operation | None:
 
 
 COSTS: Final = (semconv.INPUT_COST, semconv.OUTPUT_COST, semconv.TOTAL_COST)
+"""For other readers. The same span may come without them as well, and has to make the same row."""
 PRICES: Final = {"input": semconv.CUSTOM_INPUT_PRICE, "output": semconv.CUSTOM_OUTPUT_PRICE}
 
 
