@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,8 +44,16 @@ class World:
     def settings(self) -> Settings:
         return Settings(database_url=self.url, spool_folder=str(self.spool_folder))
 
-    def agent(self, mode: str, *, url: str | None = None, **options: object) -> "subprocess.Popen[str]":
+    def agent(
+        self,
+        mode: str,
+        *,
+        url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> "subprocess.Popen[str]":
         """A process of its own that traces into this world's spool."""
+        inherited = {n: value for n, value in os.environ.items() if not n.startswith(("OTEL_", "SPANLEDGER_"))}
         given = [f"{name}={value}" for name, value in options.items()]
         command = [sys.executable, str(AGENT), mode, url or self.url, str(self.spool_folder), str(self.acks_path)]
         process = subprocess.Popen(
@@ -54,7 +62,7 @@ class World:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANLEDGER_"))},
+            env=inherited | dict(environment or {}),
         )
         self._started.append(process)
         return process
