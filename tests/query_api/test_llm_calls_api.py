@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from spanledger.exporter.identifiers import as_uuid
+from spanledger.query_api.endpoints import pages
 
 BASE = "/execution-logs"
 
@@ -123,3 +124,25 @@ def test_one_call_comes_whole_with_how_its_cost_was_computed(api: httpx.Client, 
     missing = api.get(f"{BASE}/llm-calls/{rows.id(1, 3)}")
     assert (missing.status_code, missing.json()["status"]) == (404, 404)
     assert api.get(f"{BASE}/llm-calls/not-a-uuid").status_code == 404
+
+
+def test_a_page_of_long_texts_is_shorter_and_misses_none(get: Any, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_TEXT", 20_000)
+    rows.write(rows.execution(1), *(rows.call(1, span, prompt="x" * 8_000) for span in range(2, 9)))
+    asked: dict[str, Any] = {"include_content": "true", "limit": 100}
+    lengths, found = [], []
+    while True:
+        page = get("/llm-calls", **asked)
+        lengths.append(len(page["llm_calls"]))
+        found += [call["id"] for call in page["llm_calls"]]
+        if page["next_cursor"] is None:
+            break
+        asked["cursor"] = page["next_cursor"]
+    assert lengths == [2, 2, 2, 1]
+    assert len(set(found)) == page["total_count"] == 7
+    assert len(get("/llm-calls", limit=100)["llm_calls"]) == 7
+    run = get("/executions/run-1")
+    given = run["llm_calls"] + run["executions"][0]["llm_calls"]
+    assert (run["truncated"], run["totals"]["llm_calls"], len(given)) == (True, 7, 2)
+    monkeypatch.setattr(pages, "MOST_TEXT", 10)
+    assert len(get("/llm-calls", include_content="true")["llm_calls"]) == 1

@@ -16,7 +16,7 @@ from ..queries.analytics import groups
 from ..queries.measures import CALL_MEASURES, coverage, folded, usage
 from ..queries.rows import MAX_ROWS
 from ..state import Asking
-from .pages import fetch
+from .pages import fetch, read
 
 Item = dict[str, Any]
 
@@ -28,9 +28,10 @@ def list_executions(request: Asking, asked: Asked) -> Response:
         executions = as_objects(page.rows, jaeger_url)
         if not asked["include_llm_calls"]:
             return Answer({"executions": executions, **page.numbers})
-        calls = connection.execute(rows.calls_of([item["id"] for item in executions], content=content)).all()
-    attach(executions, as_objects(calls[:MAX_ROWS], jaeger_url))
-    return Answer({"executions": executions, **page.numbers, "truncated": len(calls) > MAX_ROWS})
+        theirs = rows.calls_of([item["id"] for item in executions], content=content)
+        calls, truncated = read(connection, theirs, MAX_ROWS)
+    attach(executions, as_objects(calls, jaeger_url))
+    return Answer({"executions": executions, **page.numbers, "truncated": truncated})
 
 
 def one_run(request: Asking, asked: Asked) -> Response:
@@ -47,14 +48,16 @@ def one_run(request: Asking, asked: Asked) -> Response:
         if not any(span.rows for span in spans):
             raise _nothing(execution_id)
         usages = connection.execute(groups(llm_call_logs, ("status",), {"execution_id": (execution_id,)})).all()
-        found = connection.execute(rows.of_run(execution_logs, execution_id, content=content)).all()
-        calls = (
-            connection.execute(rows.of_run(llm_call_logs, execution_id, content=content)).all() if with_calls else []
+        found, truncated = read(connection, rows.of_run(execution_logs, execution_id, content=content), MAX_ROWS)
+        calls, more_calls = (
+            read(connection, rows.of_run(llm_call_logs, execution_id, content=content), MAX_ROWS)
+            if with_calls
+            else ([], False)
         )
-    executions = nested(as_objects(found[:MAX_ROWS], jaeger_url))
+    executions = nested(as_objects(found, jaeger_url))
     answer: Item = {"execution_id": execution_id, "executions": executions, "total_count": spans[0].rows}
     if with_calls:
-        answer["llm_calls"] = attach(executions, as_objects(calls[:MAX_ROWS], jaeger_url))
+        answer["llm_calls"] = attach(executions, as_objects(calls, jaeger_url))
     measured = folded(CALL_MEASURES, usages)
     answer["totals"] = {
         "executions": spans[0].rows,
@@ -63,7 +66,7 @@ def one_run(request: Asking, asked: Asked) -> Response:
         **usage(measured),
         "coverage": coverage(measured),
     }
-    answer["truncated"] = max(len(found), len(calls)) > MAX_ROWS
+    answer["truncated"] = truncated or more_calls
     return Answer(answer)
 
 
