@@ -3,6 +3,8 @@
 import multiprocessing
 import socket
 import sqlite3
+import time
+from contextlib import closing
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
@@ -149,3 +151,11 @@ def test_a_forked_child_writes_over_connections_of_its_own(store, rows, counts):
     assert [answer.get(), answer.get()] == [(0, 4), (0, 4)]
     store.write(rows.run(4))
     assert counts(store)["llm_call_logs"] == 12
+
+
+def test_whoever_opens_an_sqlite_file_and_reads_does_not_wait_for_a_writer(sqlite):
+    with closing(sqlite3.connect(make_url(sqlite).database or "", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        Store.open(sqlite).close()
+        assert time.monotonic() - began < 1

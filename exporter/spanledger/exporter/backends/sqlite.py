@@ -204,9 +204,11 @@ def _bound(row: Record, times: Sequence[int]) -> list[Any]:
 
 def _prepare(driver_connection: sqlite3.Connection, _: object) -> None:
     driver_connection.isolation_level = None  # transactions begin where we say, by `_begin`
+    if driver_connection.execute("PRAGMA page_count").fetchone() == (0,):
+        driver_connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        # Heeded only before the first page, and a write transaction even then when it changes nothing.
+        driver_connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
     for pragma in (
-        f"page_size = {PAGE_BYTES}",  # heeded only before the first table
-        f"auto_vacuum = {INCREMENTAL}",  # heeded only then, too: pages of deleted rows can be given back piece by piece
         "journal_mode = WAL",
         f"journal_size_limit = {WAL_BYTES}",
         f"cache_size = -{CACHE_KIB}",
