@@ -199,12 +199,14 @@ def test_what_was_erased_stays_out_however_it_is_spread_over_files(
     root, other = rows.execution(1), rows.execution(2)
     call = rows.call(1, 2, **who)
     store.write(Batch([root, other], [call, rows.call(2, 2)], [], [rows.content(1, 2)]))
+    charge = {"call_id": call.id, "replaced_at": rows.noon, "total_cost": 0.5, "cost_source": "estimated"}
+    store.backend.transact(lambda connection: connection.execute(insert(former_charges), [charge]))
     archive(store, tmp_path, now)
     store.erase(subject)
     assert restore(store, [tmp_path]) == Restored(1, 1, 0, 2)
     left = everything(store)
     assert [row[0] for row in left["execution_logs"]] == [other.id]
-    assert left["content_events"] == []
+    assert (left["content_events"], left["former_charges"]) == ([], [])
 
 
 def test_an_erased_run_stays_out_and_its_tombstone_is_not_purged_while_it_lies_in_an_archive(

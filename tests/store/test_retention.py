@@ -282,7 +282,7 @@ def test_a_server_that_stops_does_not_wait_for_all_rows_to_go(store: Store, fill
     keeper = Retention(store, age=timedelta(days=1))
     keeper.start()
     while count(store)[0] == 5000:
-        pass
+        assert keeper._thread.is_alive()
     keeper.close()
     assert not keeper._thread.is_alive()
     assert count(store)[1] > 0
