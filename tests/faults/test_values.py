@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from spanledger.exporter.schema import execution_logs, llm_call_logs
 from spanledger.exporter.spans import Resource, SpanData, SpanEvent
 from spanledger.exporter.store import Store
 from spanledger.instrumentation import execution
+
+from .world import World
 
 Seen = Callable[[str], None]
 
@@ -167,23 +170,32 @@ def tracing(world: Any) -> Iterator[Any]:
 
 
 @pytest.mark.fault("F29")
-@pytest.mark.parametrize("megabytes", [1, 50])
+@pytest.mark.parametrize("megabytes", [1, 50, 300])
 def test_a_huge_value_does_not_hold_up_whoever_ends_its_span(world: Any, seen: Seen, megabytes: int) -> None:
     text = "abcdefgh" * (megabytes * 131_072)
+    took, taken = [], 0
     with tracing(world) as provider:
         tracer = provider.get_tracer("faults")
-        took = []
-        for _ in range(5):
+        for number in range(5):
             span = tracer.start_span("chat x", attributes={"gen_ai.operation.name": "chat", "gen_ai.prompt": text})
             span.set_attribute("gen_ai.input.messages", text)
+            if number == 0:
+                tracemalloc.start()  # for one span: to follow every allocation takes time
             began = time.perf_counter()
             span.end()
             took.append(1000 * (time.perf_counter() - began))
+            if number == 0:
+                _, taken = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
         assert provider.force_flush()
-    assert all(len(row["prompt"]) <= 300_000 for row in world.rows(llm_call_logs))
-    assert world.count() == 5
+    rows = world.rows(llm_call_logs)
+    assert len(rows) == 5
+    assert all(len(row["prompt"]) <= 300_000 for row in rows)
+    assert all(row["prompt"].count("abcdefgh") > 20_000 and "truncated" in row["prompt"][:20] for row in rows)
     assert min(took) < 50
-    seen(f"2 × {megabytes} MiB on a span: end() took {min(took):.1f} to {max(took):.1f} ms; rows keep head and tail")
+    assert taken < 32 * 1024 * 1024, "it made a copy of the whole"
+    what = f"end() took {min(took):.1f} to {max(took):.1f} ms and {taken >> 20} MiB at most; rows keep head and tail"
+    seen(f"2 × {megabytes} MiB on a span: {what}")
 
 
 class Hostile:
@@ -221,24 +233,14 @@ def test_hostile_values_never_raise_into_the_application(
 
 
 @pytest.mark.fault("F17")
-def test_spans_that_never_end_cost_no_memory_of_ours(world: Any, seen: Seen) -> None:
-    import psutil
-
-    with tracing(world) as provider:
-        tracer = provider.get_tracer("faults")
-        attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner", "x": "y" * 2000}
-        for _ in range(200):
-            tracer.start_span("warm up", attributes=attributes)
-        provider.force_flush()
-        before = psutil.Process().memory_info().rss
-        for _ in range(3000):
-            tracer.start_span("invoke_agent planner", attributes=attributes)  # and forgotten
-        assert provider.force_flush(60_000)
-        grown = psutil.Process().memory_info().rss - before
-    statuses = {row["status"] for row in world.rows(execution_logs)}
-    assert statuses == {"started"}
-    assert grown < 64 * 1024 * 1024
-    seen(f"3,200 spans of 2 KiB never ended: all started, resident memory +{grown >> 20} MiB")
+def test_spans_that_never_end_cost_no_memory_of_ours(world: World, seen: Seen) -> None:
+    """In a process of their own: the SDK's spans are garbage, and ours must be gone with them."""
+    said, complaints = world.agent("forget", spans=3000).communicate(timeout=60)
+    grown = int(said)
+    assert grown < 3000 * 2048, complaints
+    world.drain()
+    assert len(world.rows(execution_logs)) == 9000
+    seen(f"9,000 spans of 2 KiB forgotten: all visible; the last third made the process {grown >> 10} KiB larger")
 
 
 @pytest.mark.fault("F31")

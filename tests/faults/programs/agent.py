@@ -184,6 +184,19 @@ def fill(agent: Agent) -> None:
     provider.force_flush(int(agent.options.get("flush", 30_000)))
 
 
+def forget(agent: Agent) -> None:
+    """Begin spans of 2 KiB that nobody ever ends, and say by how many bytes the last third made the process larger."""
+    import psutil
+
+    provider = agent.trace()
+    for _ in range(3):  # the first ones warm up, caches of the database included
+        before = psutil.Process().memory_info().rss
+        for _ in range(int(agent.options["spans"])):
+            agent.tracer.start_span("invoke_agent planner", attributes=ROOT | {"padding": PADDING + "y" * 500})
+        provider.force_flush()
+    print(psutil.Process().memory_info().rss - before, flush=True)
+
+
 def forks(agent: Agent) -> None:
     """Fork while other threads end spans: each child ends some, too, and leaves by ``os._exit``."""
     agent.trace()
@@ -207,7 +220,7 @@ def forks(agent: Agent) -> None:
         thread.join()
 
 
-MODES = {each.__name__: each for each in (swarm, leave, steady, idle, fill, forks)}
+MODES = {each.__name__: each for each in (swarm, leave, steady, idle, fill, forget, forks)}
 
 if __name__ == "__main__":
     mode, url, spool, acks, *options = sys.argv[1:]
