@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 class Drainer:
     """Drains *spool* into the ledger that *open_ledger* gives, in a thread of its own, until stopped.
 
+    The thread's last deed is *close_ledger*.
+
     Thread-safe. Only the process that holds the spool's lease connects to the database, so a host needs one connection
     however many workers it has. While the database is away everything waits in the spool, and is tried again for ever.
     """
@@ -61,9 +63,12 @@ class Drainer:
     _reported: dict[tuple[str, int], object]
     """Losses that stand in the database as they are in the spool."""
 
-    def __init__(self, spool: Queue, open_ledger: "Callable[[], Ledger]") -> None:
+    def __init__(
+        self, spool: Queue, open_ledger: "Callable[[], Ledger]", close_ledger: Callable[[], object] = lambda: None
+    ) -> None:
         self._spool = spool
         self._open_ledger = open_ledger
+        self._close_ledger = close_ledger
         self._stopping = False
         self._next_log = 0.0
         self._begin()
@@ -163,6 +168,7 @@ class Drainer:
                     self._attempt(self._spool.expire)
                 next_try = time.monotonic() + random.uniform(pause / 2, pause)
         self._attempt(self._depart)
+        self._attempt(self._close_ledger)
         self._gone.set()
 
     def _try(self, deadline: float | None = None) -> bool:

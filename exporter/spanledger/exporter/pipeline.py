@@ -55,7 +55,7 @@ class Pipeline:
         elif engine is not None:
             url = engine.url.render_as_string(hide_password=False)
         self.queue: Queue = _queue(settings, url)
-        self._drainer = Drainer(self.queue, self.open_ledger)
+        self._drainer = Drainer(self.queue, self.open_ledger, self._close_ledger)
         at_fork(in_parent=self._adopt, in_child=self._begin)
 
     def open_ledger(self) -> "Ledger":
@@ -96,9 +96,13 @@ class Pipeline:
     def close(self, timeout: float = EXIT_BUDGET) -> bool:
         """Flush within *timeout* seconds and end. What is left waits in the spool for the next process."""
         flushed = self._drainer.stop(timeout)
+        self._close_ledger()
+        return flushed
+
+    def _close_ledger(self) -> None:
+        """The thread does it, too: it may open the ledger when nobody waits for it any more."""
         if self._owned and self._ledger is not None:
             self._ledger.close()
-        return flushed
 
     def _adopt(self) -> None:
         """Drain from now on what children leave behind, who may each live too briefly to do so themselves."""
