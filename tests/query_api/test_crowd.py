@@ -23,8 +23,10 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers at once, or after as many seconds as the path says; reads no body."""
-    if scope["type"] == "http":
+    """Answers at once, or after as many seconds as the path says; with much to ``/much``. Reads no body."""
+    if scope["path" if scope["type"] == "http" else "type"] == "/much":
+        await PlainTextResponse("x" * 50_000_000)(scope, receive, send)
+    elif scope["type"] == "http":
         await asyncio.sleep(float(scope["path"][1:] or 0))
         await PlainTextResponse("here")(scope, receive, send)
 
@@ -53,15 +55,22 @@ def read_answers(connection: socket.socket, number: int = 1) -> None:
         said += chunk
 
 
-def is_closed(connection: socket.socket) -> bool:
-    """Whether the server has ended it, once everything it said is read."""
+def rest_of(connection: socket.socket) -> int:
+    """How many bytes the server still said before it ended the connection; raises `TimeoutError` if it did not."""
+    size = 0
     try:
-        while connection.recv(4096):
-            pass
-    except TimeoutError:
-        return False
+        while chunk := connection.recv(1_000_000):
+            size += len(chunk)
     except ConnectionResetError:
         pass
+    return size
+
+
+def is_closed(connection: socket.socket) -> bool:
+    try:
+        rest_of(connection)
+    except TimeoutError:
+        return False
     return True
 
 
@@ -95,6 +104,15 @@ def test_who_drips_is_not_waited_for(url: httpx.URL, before: bytes) -> None:
 
 def test_who_has_asked_is_answered_however_long_it_takes(url: httpx.URL) -> None:
     assert httpx.get(url.join("/1.2"), timeout=5).text == "here"
+
+
+def test_who_does_not_read_the_answer_is_not_waited_for(url: httpx.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "READ_SECONDS", 0.3)
+    with connected(url, GET.replace(b"/", b"/much", 1)) as connection:
+        assert connection.recv(100)
+        time.sleep(1)
+        assert rest_of(connection) < 50_000_000
+    assert len(httpx.get(url.join("/much")).text) == 50_000_000
 
 
 def test_several_requests_at_once_and_one_after_another_are_answered(url: httpx.URL) -> None:

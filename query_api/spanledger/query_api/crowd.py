@@ -15,6 +15,8 @@ except ImportError:  # Windows, where sockets are no files
 
 HEAD_SECONDS: Final = 10.0
 """Time a request's head may take to arrive, counted from its first byte or, of the first, from the connection on."""
+READ_SECONDS: Final = 60.0
+"""Time an answer may wait for a client that does not read it."""
 MOST: Final = 4096
 """Connections of a server at once. They cost memory, too."""
 FILES: Final = 4 * MOST
@@ -53,6 +55,7 @@ class Connection(H11Protocol):
         super().__init__(*args, **options)
         self._crowd = crowd
         self._patience: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -71,8 +74,19 @@ class Connection(H11Protocol):
         if not self._is_asking():  # not even the next of several that came at once
             self._crowd.waiting[self] = None
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(READ_SECONDS, self.leave)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def leave(self) -> None:

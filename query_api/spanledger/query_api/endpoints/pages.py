@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, Table
 from ..parameters import Asked
 from ..queries.pages import order, page, total, write_cursor
 
-MOST_TEXT: Final = 16 * 1024 * 1024
+MOST_TEXT: Final = 8 * 1024 * 1024
 """Characters in the rows of one table in one answer: a row alone may have a million."""
 AT_ONCE: Final = 50
 """Rows that are read from the database ahead of the count."""

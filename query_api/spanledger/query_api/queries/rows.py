@@ -10,7 +10,7 @@ from spanledger.exporter.schema import llm_call_logs
 from .pages import columns
 
 MAX_ROWS: Final = 10_000
-"""Most rows of one table in one answer that is not a page; more than these, or more text, are announced as `truncated`."""
+"""Most rows of one table in one answer that is not a page; more of them, or more text, is announced as `truncated`."""
 
 
 def one(table: Table, row_id: str) -> Select[Any]:

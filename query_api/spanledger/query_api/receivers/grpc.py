@@ -4,7 +4,6 @@ OK means what 200 means over HTTP: committed. UNAVAILABLE comes with a time to c
 RESOURCE_EXHAUSTED are final. gRPC inflates and bounds messages itself, before and after decompression.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import grpc
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -31,6 +30,7 @@ from ..problems import RETRY_AFTER_SECONDS, BodyTooSlow, Problem, problem_of
 from ..state import State
 from .grpc_health import health
 from .signals import LOGS, PROTOBUF, TRACES, Signal, accept
+from .turns import Turns
 
 logger: Final = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ READING: Final = 4
 """Messages that arrive at once: how large one is, and so what it takes of the budget, is known when it is there."""
 SECONDS: Final = 10.0
 """Time a message may take to arrive once it is its turn; OTLP exporters give up after as long."""
+PRESSED_SECONDS: Final = 1.0
+"""The same while others wait for a turn."""
 IDLE_SECONDS: Final = 60
 """How long a connection may stand without a call; clients make another when they have one."""
 GRACE_SECONDS: Final = 5
@@ -75,7 +77,7 @@ async def serving(state: State, host: str, port: int, certificate: Certificate |
         ("grpc.so_reuseport", 0),  # two servers on one port would share the calls between them, silently
     )
     server = grpc.aio.server(options=options)
-    reading = CapacityLimiter(READING)
+    reading = Turns(READING, SECONDS, PRESSED_SECONDS)
     for service, signal in METHODS.items():
         server.add_generic_rpc_handlers((_Export(service, signal, state, reading).handlers(),))
     server.add_generic_rpc_handlers((health(METHODS),))
@@ -98,7 +100,7 @@ async def serving(state: State, host: str, port: int, certificate: Certificate |
 class _Export:
     """The one method of a service."""
 
-    def __init__(self, service: str, signal: Signal, state: State, reading: CapacityLimiter) -> None:
+    def __init__(self, service: str, signal: Signal, state: State, reading: Turns) -> None:
         self._service = service
         self._signal = signal
         self._state = state
@@ -148,12 +150,11 @@ class _Export:
             return await to_thread.run_sync(accept, *arguments, limiter=self._state["writers"])
 
     async def _read(self, context: Context) -> bytes:
-        async with self._reading:
-            try:
-                async with asyncio.timeout(SECONDS):
-                    body = await context.read()
-            except TimeoutError:
-                raise BodyTooSlow(f"The message did not arrive within {SECONDS:g} seconds; send it again.") from None
+        try:
+            async with self._reading.turn():
+                body = await context.read()
+        except TimeoutError:
+            raise BodyTooSlow("The message did not arrive in time; send it again.") from None
         if not isinstance(body, bytes):
             raise UndecodableSpans("The call ended before its message arrived.")
         return body
