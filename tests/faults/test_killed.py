@@ -167,6 +167,6 @@ def test_children_forked_while_threads_end_spans_lose_nothing(world: Any, seen: 
     agent = world.agent("forks", forks=100 * soak)
     _, complaints = agent.communicate(timeout=120 * soak)
     assert agent.returncode == 0, complaints
-    world.drain()
+    world.drain(240 * soak)
     acked = world.check_nothing_is_lost()
     seen(f"{100 * soak} forks under a busy lock, none hung; {acked:,} spans, 0 lost")

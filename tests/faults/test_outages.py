@@ -61,7 +61,7 @@ def test_a_server_killed_five_times_under_load_costs_no_span_and_makes_no_second
             server.start()
         said, complaints = swarm.communicate(timeout=120 * soak)
         assert said.strip() == str(200 * soak), complaints
-    world.drain()
+    world.drain(60 * soak)
     acked = world.check_nothing_is_lost()
     seen(f"{5 * soak} kill -9 of the server, {200 * soak} of agents: {acked:,} spans, 0 lost, 0 twice, spool empty")
 
