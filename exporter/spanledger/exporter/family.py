@@ -5,14 +5,16 @@ settles the same rows from another view of them.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_, select
+from sqlalchemy import Connection, Executable, Select, Table, Text, and_, bindparam, func, or_, select
 
 from .backends import Backend
+from .backends.base import listed
 from .contents import AFTERWORD
 from .counting import SLACK
 from .nodes import LINK_WINDOW, CallNode, ExecutionNode, Family
@@ -66,9 +68,47 @@ EXECUTIONS: Final = _reading(execution_logs, ExecutionNode._fields)
 LLM_CALLS: Final = _reading(llm_call_logs, CallNode._fields)
 BRIDGES: Final = _reading(bridge_spans, Bridge._fields)
 CONTENTS: Final = _reading(content_events, Content._fields)
-SIGHTINGS: Final = _reading(llm_call_logs, Sighting._fields)
+AROUND: Final = and_(
+    CALLS.start_time.between(bindparam("earliest"), bindparam("latest")),
+    or_(CALLS.end_time.is_(None), CALLS.end_time >= bindparam("running")),
+)
+"""What meets anything that overlaps a `_windows` in time."""
+SIGHTINGS: Final = _reading(llm_call_logs, Sighting._fields).where(AROUND)
+PARENTLESS: Final = SIGHTINGS.where(CALLS.parent_span_id.is_(None))
+OF_SCOPE: Final = SIGHTINGS.where(CALLS.scope == bindparam("scope"))
+WITHOUT_SCOPE: Final = SIGHTINGS.where(CALLS.scope.is_(None))
+UNNAMED: Final = CONTENTS.where(
+    content_events.c.trace_id == "", content_events.c.time.between(bindparam("first"), bindparam("last"))
+)
 
 _seen: Final = attrgetter(*Sighting._fields)
+
+
+class _Statements(NamedTuple):
+    """Statements that ask about many keys, as one kind of database is asked."""
+
+    executions: Select[Any]
+    llm_calls: Select[Any]
+    bridges: Select[Any]
+    contents: Select[Any]
+    sharers: Executable
+    """How many calls have each of some response ids."""
+    sharing: Select[Any]
+    """The calls that have one of them."""
+
+
+@cache
+def _statements(backend: type[Backend]) -> _Statements:
+    traces, ids = bindparam("traces", type_=Text), bindparam("ids", type_=Text)
+    share = backend.among(CALLS.response_id, ids)
+    return _Statements(
+        EXECUTIONS.where(backend.among(execution_logs.c.trace_id, traces)),
+        LLM_CALLS.where(backend.among(CALLS.trace_id, traces)),
+        BRIDGES.where(backend.among(bridge_spans.c.trace_id, traces)),
+        CONTENTS.where(backend.among(content_events.c.trace_id, traces)),
+        select(CALLS.response_id, func.count()).where(share, AROUND).group_by(CALLS.response_id),
+        SIGHTINGS.where(share),
+    )
 
 
 def read_family(
@@ -111,15 +151,16 @@ def read_family(
 
 
 def _standing(connection: Connection, backend: Backend, traces: Collection[str]) -> Family:
-    def read(table: Table, statement: Select[Any], kind: type[Node]) -> list[Node]:
-        rows = connection.execute(statement.where(backend.among(table.c.trace_id, traces)))
-        return [kind(*row) for row in rows]
+    statements, given = _statements(type(backend)), {"traces": listed(traces)}
+
+    def read(statement: Select[Any], kind: type[Node]) -> list[Node]:
+        return [kind(*row) for row in connection.execute(statement, given)]
 
     return Family(
-        read(execution_logs, EXECUTIONS, ExecutionNode),
-        read(llm_call_logs, LLM_CALLS, CallNode),
-        read(bridge_spans, BRIDGES, Bridge),
-        read(content_events, CONTENTS, Content),
+        read(statements.executions, ExecutionNode),
+        read(statements.llm_calls, CallNode),
+        read(statements.bridges, Bridge),
+        read(statements.contents, Content),
     )
 
 
@@ -134,12 +175,12 @@ def _same_response(connection: Connection, backend: Backend, calls: Sequence[Sig
         if call.response_id:
             by_response[call.response_id].append(call)
     ids = [response_id for response_id, sharers in by_response.items() if len(sharers) <= MOST_SHARERS]
+    statements = _statements(type(backend))
     traces: set[str] = set()
-    for around in _windows(call for response_id in ids for call in by_response[response_id]):
-        shared = and_(backend.among(CALLS.response_id, ids), around)
-        sharers = select(CALLS.response_id, func.count()).where(shared).group_by(CALLS.response_id)
-        few = [id for id, count in connection.execute(sharers) if count <= MOST_SHARERS]  # nearly always none
-        for c in _find(connection, backend.among(CALLS.response_id, few), around) if few else ():
+    for window in _windows(call for response_id in ids for call in by_response[response_id]):
+        sharers = connection.execute(statements.sharers, {"ids": listed(ids), **window})
+        few = [id for id, count in sharers if count <= MOST_SHARERS]  # nearly always none
+        for c in _find(connection, statements.sharing, {"ids": listed(few), **window}) if few else ():
             if any(_overlap(c, call) for call in by_response[c.response_id or ""]):
                 traces.add(c.trace_id)
     return traces
@@ -149,9 +190,13 @@ def _twins(connection: Connection, calls: Sequence[Sighting]) -> set[str]:
     """Traces in which another instrumentation may have seen one of *calls*: one of the two has no parent span."""
     inner = [call for call in calls if call.parent_span_id is not None]
     roots = [call for call in calls if call.parent_span_id is None]
-    candidates = [c for around in _windows(inner) for c in _find(connection, CALLS.parent_span_id.is_(None), around)]
+    candidates = [c for window in _windows(inner) for c in _find(connection, PARENTLESS, window)]
     for scope in _scopes(connection, {call.scope for call in roots}) if roots else ():
-        candidates += [c for around in _windows(roots) for c in _find(connection, CALLS.scope == scope, around)]
+        for window in _windows(roots):
+            if scope is None:
+                candidates += _find(connection, WITHOUT_SCOPE, window)
+            else:
+                candidates += _find(connection, OF_SCOPE, {"scope": scope, **window})
     if not candidates:
         return set()
     by_tokens: dict[Any, list[Sighting]] = defaultdict(list)
@@ -169,10 +214,8 @@ def _unnamed(connection: Connection, calls: Sequence[Sighting]) -> list[Content]
     """Records that name no span and were written by the scope of one of *calls* while it ran."""
     if not calls:
         return []
-    column = content_events.c
     first, last = min(call.start_time for call in calls), max(call.end for call in calls)
-    around = and_(column.trace_id == "", column.time.between(first, last + AFTERWORD))
-    rows = connection.execute(CONTENTS.where(around))
+    rows = connection.execute(UNNAMED, {"first": first, "last": last + AFTERWORD})
     scopes = {call.scope for call in calls}
     return [content for row in rows if (content := Content(*row)).scope in scopes]
 
@@ -199,8 +242,8 @@ def _scopes(connection: Connection, own: Collection[str | None]) -> list[str | N
     return [scope for scope in found if len(own) > 1 or scope not in own]
 
 
-def _find(connection: Connection, *conditions: ColumnElement[bool]) -> list[Sighting]:
-    return [Sighting(*row) for row in connection.execute(SIGHTINGS.where(*conditions))]
+def _find(connection: Connection, statement: Select[Any], given: Mapping[str, Any]) -> list[Sighting]:
+    return [Sighting(*row) for row in connection.execute(statement, given)]
 
 
 def _sightings(calls: Iterable[LLMCall | CallNode]) -> list[Sighting]:
@@ -211,14 +254,15 @@ def _overlap(a: Sighting, b: Sighting) -> bool:
     return a.start_time <= b.end + SLACK and b.start_time <= a.end + SLACK
 
 
-def _windows(calls: Iterable[Sighting]) -> Iterator[ColumnElement[bool]]:
-    """Conditions that what overlaps one of *calls* in time meets: one for calls that are near each other."""
+def _windows(calls: Iterable[Sighting]) -> Iterator[Mapping[str, datetime]]:
+    """What `AROUND` asks of that which overlaps one of *calls* in time: one for calls that are near each other."""
     starts = sorted(call.start_time for call in calls)
     first = 0
     for i in range(1, len(starts) + 1):
         if i == len(starts) or starts[i] - starts[i - 1] > 2 * LINK_WINDOW + SLACK:
-            yield and_(
-                CALLS.start_time.between(starts[first] - LINK_WINDOW - SLACK, starts[i - 1] + LINK_WINDOW + SLACK),
-                or_(CALLS.end_time.is_(None), CALLS.end_time >= starts[first] - SLACK),
-            )
+            yield {
+                "earliest": starts[first] - LINK_WINDOW - SLACK,
+                "latest": starts[i - 1] + LINK_WINDOW + SLACK,
+                "running": starts[first] - SLACK,
+            }
             first = i

@@ -6,7 +6,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, literal_column
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    Text,
+    and_,
+    case,
+    literal,
+    literal_column,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -88,9 +99,13 @@ class Backend(ABC):
         otherwise. Rows that are not in *standing* are known to be new.
         """
 
+    @staticmethod
     @abstractmethod
-    def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
-        """``column IN values``, for any number of values and with one statement text."""
+    def among(column: ColumnElement[str], values: Iterable[str] | BindParameter[str]) -> ColumnElement[bool]:
+        """``column IN values``, for any number of values and with one statement text.
+
+        A parameter takes what `listed` makes of the values: of a statement that is made once and asked often.
+        """
 
     @abstractmethod
     def size(self, connection: Connection) -> int:
@@ -150,6 +165,15 @@ class Backend(ABC):
             raise self._explain(error) from error
         except (OverflowError, UnicodeError, orjson.JSONEncodeError) as error:
             raise StoreRejected(f"A value cannot be stored: {error}.") from error
+
+
+def listed(values: Iterable[str]) -> str:
+    """*values* as the one text they travel in: as an array, a driver would convert each by itself."""
+    return orjson.dumps(list(values)).decode()
+
+
+def as_list(values: Iterable[str] | BindParameter[str]) -> BindParameter[str]:
+    return values if isinstance(values, BindParameter) else literal(listed(values), Text)
 
 
 def upsert_statement(insert: Any, table: Table, fields: Sequence[str]) -> Any:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     Connection,
@@ -42,7 +43,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from ..errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ..schema import metadata
 from . import copying
-from .base import Backend, Record, upsert_statement
+from .base import Backend, Record, as_list, upsert_statement
 from .expressions import percentile
 
 CONNECTIONS: Final = 5
@@ -107,7 +108,8 @@ class PostgreSQL(Backend):
             copying.copy(connection, staging.name, table, known)
             connection.execute(staging.upsert)
 
-    def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    @staticmethod
+    def among(column: ColumnElement[str], values: Iterable[str] | BindParameter[str]) -> ColumnElement[bool]:
         return column == any_(func.array(select(cast(_each(values), column.type)).scalar_subquery()))
 
     def size(self, connection: Connection) -> int:
@@ -132,6 +134,9 @@ class PostgreSQL(Backend):
             with self._translated():
                 locked = connection.scalar(select(func.pg_try_advisory_lock(_hash(key))))
             yield bool(locked)
+            if locked:
+                with self._translated():  # now, and not when the server notices that the session has ended
+                    connection.execute(select(func.pg_advisory_unlock(_hash(key))))
 
     @contextmanager
     def _session(self) -> Iterator[Connection]:
@@ -265,10 +270,9 @@ def _percentile(element: percentile, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(func.percentile_cont(fraction).within_group(column), **kw)
 
 
-def _each(values: Iterable[str]) -> ColumnElement[str]:
-    """*values* as a column. They travel as one text: as an array, the driver would convert each by itself."""
-    document = cast(literal(orjson.dumps(list(values)).decode(), Text), JSON)
-    return func.json_array_elements_text(document, type_=Text)
+def _each(values: Iterable[str] | BindParameter[str]) -> ColumnElement[str]:
+    """*values* as a column."""
+    return func.json_array_elements_text(cast(as_list(values), JSON), type_=Text)
 
 
 def _hash(key: Any) -> ColumnElement[int]:

@@ -8,8 +8,18 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-import orjson
-from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, Table, create_engine, event, func, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    QueuePool,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
@@ -18,7 +28,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ..schema import Timestamp, timestamp_text
-from .base import Backend, Record, upsert_statement
+from .base import Backend, Record, as_list, upsert_statement
 from .expressions import percentile
 
 BUSY_SECONDS: Final = 5.0
@@ -77,8 +87,9 @@ class SQLite(Backend):
         assert isinstance(driver_connection, sqlite3.Connection)
         driver_connection.executemany(sql, (_bound(row, times) for row in rows))
 
-    def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
-        return column.in_(select(func.json_each(orjson.dumps(list(values)).decode()).table_valued("value").c.value))
+    @staticmethod
+    def among(column: ColumnElement[str], values: Iterable[str] | BindParameter[str]) -> ColumnElement[bool]:
+        return column.in_(select(func.json_each(as_list(values)).table_valued("value").c.value))
 
     def scrub(self) -> None:
         """Deleting overwrites the rows in the file (secure_delete); what is left are copies in the write-ahead log."""
