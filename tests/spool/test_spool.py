@@ -1,7 +1,9 @@
 """What the spool keeps, for whom, and what it says when it cannot."""
 
+import faulthandler
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,11 +17,12 @@ import pytest
 
 from spanledger.exporter.frames import Kind
 from spanledger.exporter.losses import MINUTE, Tally, losses_of
+from spanledger.exporter.queue import MemoryQueue
 from spanledger.exporter.segments import LEASE, LOSS_BYTES, OPEN, SEALED, SILENCE
 from spanledger.exporter.spool import EXPIRED, FULL, Spool, _file_system
 
 
-def drained(spool: Spool) -> list[bytes]:
+def drained(spool: Spool | MemoryQueue) -> list[bytes]:
     bodies = []
     for claim in spool.claims():
         bodies += [frame.body for frame in claim.parsed.frames if frame.kind == Kind.END]
@@ -102,6 +105,56 @@ def test_a_child_forked_while_a_thread_appends_does_not_hang(spool: Spool) -> No
         stop.set()
         thread.join()
     assert drained(spool).count(b"child") == 20
+
+
+@pytest.mark.parametrize("make", [Spool, lambda _: MemoryQueue()])
+def test_whoever_interrupts_a_thread_that_appends_may_append_and_seal(
+    tmp_path: Path, make: Callable[[Path], Spool | MemoryQueue]
+) -> None:
+    queue, interruptions, kept = make(tmp_path / "spool"), 0, 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal interruptions
+        assert queue.append(Kind.END, b"%d" % interruptions)
+        interruptions += 1
+        queue.seal()
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    faulthandler.dump_traceback_later(30, exit=True)  # it used to wait for itself
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+    try:
+        while interruptions < 500:
+            kept += queue.append(Kind.END, b"x" * 100)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        faulthandler.cancel_dump_traceback_later()
+    queue.seal()
+    bodies = drained(queue)
+    assert sorted(int(body) for body in bodies if body[:1] != b"x") == list(range(interruptions))
+    assert len(bodies) == kept + interruptions
+
+
+def test_segments_of_a_clock_that_stands_still_do_not_replace_each_other(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanledger.exporter.segments.time.time_ns", lambda: 10**18)
+    for number in range(5):
+        spool.append(Kind.END, b"%d" % number)
+        spool.seal()
+    assert drained(spool) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_folder_that_somebody_removes_is_made_again(spool: Spool) -> None:
+    spool.append(Kind.END, b"gone with it")
+    spool.seal()
+    shutil.rmtree(spool.folder)
+    assert spool.append(Kind.END, b"after that")
+    spool.lose("a reason")
+    spool.seal()
+    assert drained(spool) == [b"after that"]
+    assert [loss.counts for loss in Spool(spool.folder).presences().losses] == [{"a reason": 1}]
 
 
 def test_a_process_is_alive_until_it_is_not(spool: Spool, tmp_path: Path) -> None:

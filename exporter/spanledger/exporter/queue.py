@@ -141,7 +141,7 @@ class MemoryQueue:
             self._pending -= len(frames)
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler, or a finalizer, may end a span while one is kept
         self._producer = f"{os.getpid()}.{uuid.uuid4().hex[:12]}"
         self._frames: deque[Frame] = deque()
         self._bytes = 0

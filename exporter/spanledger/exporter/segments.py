@@ -58,7 +58,10 @@ class Segment:
     def __init__(self, folder: Path, producer: str) -> None:
         self.opened = time.monotonic()
         self.size = 0
-        self.path = folder / f"{time.time_ns():020d}-{producer}{OPEN}"
+        stamp = time.time_ns()
+        while any((folder / f"{stamp:020d}-{producer}{state}").exists() for state in (OPEN, SEALED)):
+            stamp += 1  # a clock that stands still, or has been set back
+        self.path = folder / f"{stamp:020d}-{producer}{OPEN}"
         self.descriptor = _new_locked(self.path)
 
     def write(self, frame: bytes) -> bool:
@@ -68,8 +71,9 @@ class Segment:
         except OSError:
             written = 0
         if written < len(frame):
-            os.ftruncate(self.descriptor, self.size)
-            os.lseek(self.descriptor, self.size, os.SEEK_SET)
+            # By the file's own position: an exception of a signal's handler may have kept us from counting.
+            end = os.lseek(self.descriptor, -written, os.SEEK_CUR)
+            os.ftruncate(self.descriptor, end)
             return False
         self.size += written
         return True

@@ -93,6 +93,8 @@ class Spool:
     _presence: Presence | None
     _lease: Lease | None
     _segment: Segment | None
+    _inside: bool
+    """Whether the thread that has the lock is writing."""
     _unsynced: list[Path]
     _lost: Tally
     _unwritten: bool
@@ -132,10 +134,14 @@ class Spool:
         with self._lock:
             if not self._has_room:
                 return self._drop(FULL, kind)
+            interrupted, self._inside = self._inside, True
             try:
-                return self._write(frame) or self._drop(DISK_FULL, kind)
+                kept = self._write_aside(frame) if interrupted else self._write(frame)
+                return kept or self._drop(DISK_FULL, kind)
             except OSError as error:
                 return self._drop(DISK_FULL if error.errno == errno.ENOSPC else UNWRITABLE, kind)
+            finally:
+                self._inside = interrupted
 
     def lose(self, reason: str, count: int = 1) -> None:
         """Count spans that cannot be kept, where a reader of the folder finds the number."""
@@ -145,6 +151,8 @@ class Spool:
     def seal(self) -> None:
         """Close the segment in hand, so that it can be drained; the next append opens another."""
         with self._lock:
+            if self._inside:
+                return  # it is being written to
             segment, self._segment = self._segment, None
         if segment is not None:
             segment.seal()
@@ -247,9 +255,7 @@ class Spool:
     def _write(self, frame: bytes) -> bool:
         segment = self._segment
         if segment is None:
-            if self._presence is None:
-                self._presence = Presence(self.folder)
-            segment = self._segment = Segment(self.folder, self._presence.producer)
+            segment = self._segment = self._new_segment()
             if self.durability == "power":
                 sync_path(self.folder)  # a file whose name is lost with the power is lost
         if not segment.write(frame):
@@ -261,6 +267,25 @@ class Spool:
             segment.seal(synced=False)  # the agent's thread is in here: `tend` syncs it
             self._unsynced.append(segment.path.with_suffix(SEALED))
         return True
+
+    def _write_aside(self, frame: bytes) -> bool:
+        """Keep a frame of somebody who has interrupted this very thread while it wrote one: a signal's handler, or a
+        finalizer. It gets a segment of its own."""
+        segment = self._new_segment()
+        kept = segment.write(frame)
+        segment.seal(synced=self.durability == "power")
+        return kept
+
+    def _new_segment(self) -> Segment:
+        try:
+            if self._presence is None:
+                self._presence = Presence(self.folder)
+            return Segment(self.folder, self._presence.producer)
+        except FileNotFoundError:  # somebody has removed the folder
+            _own_folder(self.folder)
+            self._presence = Presence(self.folder)
+            self._write_down()
+            return Segment(self.folder, self._presence.producer)
 
     def _drop(self, reason: str, kind: Kind) -> bool:
         if kind == Kind.END:
@@ -291,7 +316,8 @@ class Spool:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._inside = False
         self._presence = None
         self._lease = None
         self._segment = None
