@@ -174,7 +174,9 @@ EXECUTION_SORTS: Final = (NEWEST_FIRST, "start_time", "-duration_ms", "duration_
 LLM_CALL_SORTS: Final = (*EXECUTION_SORTS, "-total_cost", "total_cost", "-total_tokens", "total_tokens")
 
 PAGE: Final = (
-    Parameter("limit", whole(1, MAX_LIMIT), "Rows in the answer; fewer, and a `next_cursor`, where their text is long.", 50),
+    Parameter(
+        "limit", whole(1, MAX_LIMIT), "Rows in the answer; fewer, and a `next_cursor`, where their text is long.", 50
+    ),
     Parameter(
         "offset", whole(0, MAX_INTEGER), "Rows to skip. For deep pages use cursor: it is as fast at any depth.", 0
     ),
