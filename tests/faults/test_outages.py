@@ -29,6 +29,10 @@ from .world import World
 Seen = Callable[[str], None]
 
 
+NOTICED = 500.0
+"""Milliseconds. A busy machine may keep a thread from running for as long; waiting for a database takes seconds."""
+
+
 @contextlib.contextmanager
 def working(world: Any, agents: int = 1, **options: Any) -> Iterator[list[float]]:
     """Agents that end calls while the block runs; afterwards the list holds the longest end() of each, in ms."""
@@ -44,6 +48,7 @@ def working(world: Any, agents: int = 1, **options: Any) -> Iterator[list[float]
         said, complaints = agent.communicate(timeout=60)
         assert agent.returncode == 0, complaints
         slowest.append(1000 * float(said))
+    assert max(slowest) < NOTICED, "an agent waited for the database"
 
 
 @pytest.mark.fault("F2")
@@ -194,10 +199,8 @@ def test_a_reader_that_stays_stops_no_writer_and_the_log_shrinks_when_it_has_gon
     assert world.check_nothing_is_lost() == 3000
     world.agent("fill", spans=100).communicate(timeout=60)
     world.drain()
-    assert not log.exists() or log.stat().st_size <= grown
-    seen(
-        f"3,000 spans stored beside a reader of the state before them; the log grew to {grown >> 20} MiB and no further"
-    )
+    assert not log.exists() or log.stat().st_size < grown
+    seen(f"3,000 spans stored beside a reader of the state before them; the log grew to {grown >> 20} MiB, then shrank")
 
 
 @pytest.mark.fault("F9")
