@@ -152,8 +152,8 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for pair in pairs:
         value = pair.value
-        # Three quarters of all values are non-empty strings: they need no question of which kind they are.
-        values[pair.key] = value.string_value or _value(value)
+        # Nearly all values are text or numbers, and not empty or zero: they need no question of which kind they are.
+        values[pair.key] = value.string_value or value.int_value or value.double_value or _value(value)
     return values
 
 
