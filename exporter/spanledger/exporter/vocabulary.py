@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from .dialects import DIALECTS
 from .dialects.base import PLUMBING, USAGE_FIELDS, Dialect, Draft, Field, Operation, unchanged
 from .spans import SpanData
+from .values import text
 
 SHAPES: Final = 1024
 """How many shapes are remembered; a span whose names count up (``prompt.17.content``) may be one of its own."""
@@ -48,7 +49,10 @@ class Vocabulary(NamedTuple):
         unread: list[str] = []
         for name, attribute, read in self.fields:
             if name not in draft:
-                if (value := read(attributes[attribute])) is not None:
+                said = attributes[attribute]
+                # Most of it is text to be taken as it is: not worth a call.
+                value = said if read is text and type(said) is str and said else read(said)
+                if value is not None:
                     draft[name] = value
                 else:
                     unread.append(attribute)
