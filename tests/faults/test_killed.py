@@ -1,12 +1,15 @@
 """Processes that are killed: what they were told is safe is stored, what they had begun is seen and then given up."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from spanledger.exporter.custody import Custody
 from spanledger.exporter.delivery import deliver
@@ -96,7 +99,7 @@ def test_a_running_execution_is_seen_given_up_when_its_process_dies_and_not_when
 def test_a_stopped_drainer_is_passed_over(world: Any, seen: Seen) -> None:
     drainer = world.agent("steady", pause=0.05)
     world.until(lambda: statuses(world) == ["started"])
-    drainer.send_signal(signal.SIGSTOP)
+    world.until(lambda: stopped_outside_of_a_transaction(world, drainer))
     lease = world.spool_folder / LEASE
     os.utime(lease, (0, time.time() - SILENCE))  # as if that long had passed
     other = world.agent("fill", spans=50)
@@ -139,6 +142,20 @@ def test_however_much_ran_when_a_process_died_is_given_up_in_portions(
     world.drain()
     assert statuses(world) == ["cancelled"] * 25
     seen("25 executions of a dead process given up in portions of 10")
+
+
+def stopped_outside_of_a_transaction(world: Any, agent: Any) -> bool:
+    """Whether the agent could be stopped where it has no lock: whoever stops with one stops all writers of SQLite."""
+    agent.send_signal(signal.SIGSTOP)
+    if not world.url.startswith("sqlite"):
+        return True
+    with contextlib.closing(sqlite3.connect(make_url(world.url).database or "", timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            agent.send_signal(signal.SIGCONT)
+            return False
+    return True
 
 
 def statuses(world: Any) -> list[str]:

@@ -281,7 +281,7 @@ def test_a_server_without_a_free_connection_is_waited_for(server: Any, new_world
         with contextlib.suppress(psycopg.OperationalError):
             for _ in range(20):
                 stack.enter_context(contextlib.closing(psycopg.connect(server.url)))
-        agent = world.agent("fill", spans=100, flush=1000)
+        agent = world.agent("fill", spans=100, flush=5000)
         _, complaints = agent.communicate(timeout=60)
         assert "too many clients" in complaints or "remaining connection slots" in complaints
     world.drain()
