@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger
 
-EXIT_BUDGET: Final = 1.5
+EXIT_BUDGET: Final = 1.25
 """Seconds a process that ends may spend on draining; what is left then stays in the spool. With all that goes with it,
 no end shall take 2 seconds longer."""
 UNREADABLE: Final = "unreadable"
