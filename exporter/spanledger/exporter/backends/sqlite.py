@@ -41,6 +41,7 @@ PAGE_BYTES: Final = 16_384
 CACHE_KIB: Final = 16 * 1024
 """A connection's page cache. Keys are random: with SQLite's 2 MB every index look-up reads a page anew."""
 WAL_BYTES: Final = 64 * 1024 * 1024
+"""How long the write-ahead log gets before it is copied into the file, and how long it may stay. Seldom is cheaper."""
 RECLAIMED_PAGES: Final = 64
 """Pages given back in one transaction: a megabyte, some milliseconds in which writers wait."""
 INCREMENTAL: Final = 2
@@ -221,6 +222,7 @@ def _prepare(driver_connection: sqlite3.Connection, _: object) -> None:
         driver_connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
     for pragma in (
         "journal_mode = WAL",
+        f"wal_autocheckpoint = {WAL_BYTES // PAGE_BYTES}",
         f"journal_size_limit = {WAL_BYTES}",
         f"cache_size = -{CACHE_KIB}",
         "secure_delete = ON",  # what was deleted is overwritten, or it would stay readable in the file
