@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from spanledger.exporter.drainer import Drainer
 from spanledger.exporter.frames import Kind
 from spanledger.exporter.losses import MINUTE, Tally, losses_of
 from spanledger.exporter.queue import MemoryQueue
@@ -301,6 +302,13 @@ def test_only_one_process_has_the_lease(spool: Spool) -> None:
     assert not other.lease()
     spool.give_up_lease()
     assert other.lease()
+
+
+def test_a_drainer_without_a_thread_lets_others_drain_when_it_stops(spool: Spool) -> None:
+    drainer = Drainer(spool, lambda: pytest.fail("there is nothing to store"))
+    assert spool.lease()
+    assert drainer.stop(0)
+    assert Spool(spool.folder).lease()
 
 
 def test_what_a_stopped_drainer_holds_is_drained_by_whoever_passes_it_over(spool: Spool) -> None:

@@ -116,7 +116,9 @@ class Drainer:
         )
         self._stopping = True
         self._wake.set()
-        if flushed and self._has_thread():
+        if not self._has_thread():
+            self._attempt(self._spool.give_up_lease)
+        elif flushed:
             self._gone.wait(PARTING)
         return flushed
 
