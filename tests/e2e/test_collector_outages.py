@@ -45,9 +45,7 @@ def test_nothing_is_missing_after_the_receiver_and_the_database_were_away_under_
     check(road, running)
 
 
-def test_a_collector_killed_with_a_full_queue_still_has_what_it_said_it_has(
-    road: Any, load: Any
-) -> None:
+def test_a_collector_killed_with_a_full_queue_still_has_what_it_said_it_has(road: Any, load: Any) -> None:
     road.start_collector(queue_size=str(FULL))
     with load(road, prompt=prompt(4096), every=0, patience=2) as running:
         road.until(lambda: running.refused, "a full queue")
