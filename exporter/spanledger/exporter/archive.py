@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Row, Table, Text, bindparam, cast, delete, select, true, tuple_
+from sqlalchemy import Column, Row, Table, Text, bindparam, cast, delete, select, true
 
 from . import parquet
 from .errors import SpanledgerError
@@ -80,20 +80,11 @@ def _parts(older_than: datetime, statuses: Collection[str] | None, *, staying: b
 
 
 def _pages(store: Store, part: Outdated) -> Iterator[Sequence[Row[Any]]]:
-    """The rows of *part* in the order of its key, each page read in a transaction of its own."""
+    """The rows of *part* in the order of its key."""
     order = [part.key, *(column for column in part.table.primary_key if column is not part.key)]
     # JSON as text: as it stands in SQLite, and without a look into it from PostgreSQL.
     columns = [cast(c, Text).label(c.name) if isinstance(c.type, Json) else c for c in part.table.c]
-    query = select(*columns).where(part.reach, part.doomed).order_by(*order).limit(PAGE)
-    page_query = query
-    while True:
-        with store.reading() as connection:
-            page = connection.execute(page_query).all()
-        if not page:
-            return
-        yield page
-        last = [bindparam(None, page[-1]._mapping[column.name], column.type) for column in order]
-        page_query = query.where(tuple_(*order) > tuple_(*last))
+    return store.pages(select(*columns).where(part.reach, part.doomed), order, PAGE)
 
 
 def _counting(

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from .charges import Charge, charge
 from .pricing import PriceBook
@@ -97,24 +97,12 @@ def reprice(
 
 
 def _pages(store: Store, since: datetime, until: datetime | None) -> Iterator[Sequence[Row[Any]]]:
-    """The calls of the window in order of (start_time, id), each page read in a transaction of its own."""
+    """The calls of the window in order of (start_time, id)."""
     columns = llm_call_logs.c
     query = select(*_COLUMNS).where(columns.start_time >= since)
     if until is not None:
         query = query.where(columns.start_time < until)
-    query = query.order_by(columns.start_time, columns.id).limit(PAGE)
-    page_query = query
-    while True:
-        with store.reading() as connection:
-            page = connection.execute(page_query).all()
-        if not page:
-            return
-        yield page
-        last = page[-1]
-        after = tuple_(columns.start_time, columns.id) > tuple_(
-            bindparam(None, last.start_time, columns.start_time.type), bindparam(None, last.id, columns.id.type)
-        )
-        page_query = query.where(after)
+    return store.pages(query, [columns.start_time, columns.id], PAGE)
 
 
 def _changes(prices: PriceBook, rows: Iterable[Any]) -> list[tuple[Row[Any], Charge]]:

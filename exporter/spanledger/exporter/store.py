@@ -7,7 +7,19 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, delete, exists, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    select,
+    tuple_,
+)
 
 from . import audit, migrations
 from .applying import ROWS, apply, by_table
@@ -120,6 +132,21 @@ class Store:
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction for questions, which sees one state of the database throughout. Bounded in time."""
         return self.backend.reading()
+
+    def pages(self, query: Select[Any], order: Sequence[Column[Any]], size: int) -> Iterator[Sequence[Row[Any]]]:
+        """The rows of *query*, *size* at a time, in the *order* of columns that it selects and that are a key together.
+
+        Each page is read in a transaction of its own: nobody waits for somebody who reads everything.
+        """
+        page_query = query = query.order_by(*order).limit(size)
+        while True:
+            with self.reading() as connection:
+                page = connection.execute(page_query).all()
+            if not page:
+                return
+            yield page
+            last = [bindparam(None, page[-1]._mapping[column.name], column.type) for column in order]
+            page_query = query.where(tuple_(*order) > tuple_(*last))
 
     def write(self, batch: Batch) -> Written:
         """Store *batch* durably, with all it changes in rows that already stand, in one transaction.
