@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from spanledger.exporter.frames import Kind
 from spanledger.exporter.segments import CORRUPT, SEALED
 from spanledger.exporter.spool import Spool
 
@@ -60,6 +61,28 @@ def test_a_spool_at_its_limit_counts_what_it_drops(world: Any, seen: Seen) -> No
     assert set(losses) == {"spool_full"}
     assert world.count() + losses["spool_full"] == produced
     seen(f"at its limit: {world.count()} stored + {losses['spool_full']} lost = {produced} produced")
+
+
+@pytest.mark.fault("F8")
+def test_a_twentieth_of_the_disk_is_left_to_others(
+    world: Any, small_disk: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanledger.exporter.spool.ROOM_SECONDS", 0.0)
+    spool = Spool(small_disk / "spool")
+
+    def keeps() -> bool:
+        spool.tend()
+        return spool.append(Kind.END, b"x" * 1000)
+
+    assert keeps()
+    ballast = small_disk / "of others"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 80_000))  # less than a twentieth of two megabytes
+    world.until(lambda: not keeps())
+    assert shutil.disk_usage(small_disk).free > 50_000
+    assert set(spool.dropped) == {"spool_full"}
+    ballast.unlink()
+    world.until(keeps)
+    seen("less than 5 % of the disk free: nothing more is kept until others have made room")
 
 
 @pytest.mark.fault("F37")

@@ -6,16 +6,18 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, update
 
+from spanledger.exporter.custody import SILENCE as SILENT_HOST
 from spanledger.exporter.custody import Custody
 from spanledger.exporter.delivery import deliver
 from spanledger.exporter.errors import StoreUnavailable
 from spanledger.exporter.ledger import Ledger
-from spanledger.exporter.schema import deliveries, execution_logs
+from spanledger.exporter.schema import deliveries, execution_logs, producers
 from spanledger.exporter.segments import LEASE, SILENCE
 from spanledger.exporter.spool import Spool
 
@@ -131,6 +133,27 @@ def test_what_died_is_given_up_while_nobody_else_writes_its_trace(
     assert statuses(world) == ["cancelled"]
     ledger.close()
     seen("what died is given up once no other writer is at its trace")
+
+
+@pytest.mark.fault("F15")
+def test_what_another_host_left_running_is_given_up_once_that_host_has_long_been_silent(
+    world: Any, seen: Seen, new_spans: Any
+) -> None:
+    new_spans.producer(world, [new_spans.execution(end_time=None)]).vanish()
+    ledger = Ledger.open(world.settings)
+    Custody(ledger.store, "there").enter(deliver(ledger, list(Spool(world.spool_folder).claims())))
+
+    def given_up(after: timedelta) -> int:
+        with ledger.store.engine.begin() as connection:
+            connection.execute(update(producers).values(last_seen=datetime.now(UTC) - after))
+        return Custody(ledger.store, "here").attend(lambda producer: False)  # whom nobody here can know
+
+    assert given_up(after=SILENT_HOST - timedelta(seconds=10)) == 0
+    assert statuses(world) == ["started"]
+    assert given_up(after=SILENT_HOST + timedelta(seconds=1)) == 1
+    assert statuses(world) == ["cancelled"]
+    ledger.close()
+    seen(f"left running by another host: given up after {SILENT_HOST.seconds} s of its silence, not before")
 
 
 @pytest.mark.fault("F15")
